@@ -1,0 +1,33 @@
+-- define: put a quota's definition into force. An older version than the one in force changes nothing.
+-- A smaller capacity cuts the level; a larger one leaves it where it is.
+-- uses       fence bucket
+-- KEYS[1]    qf:{p0}:meta            hash    the marker
+-- KEYS[2]    qf:{p0}:quotas          hash    name -> id
+-- KEYS[3]    qf:{p0}:quota:<id>      hash    the definition
+-- KEYS[4]    qf:{p0}:level:<id>      string  "<level in micro-units> <at_us>"
+-- ARGV[1]    id           percent-encoded, as in the keys
+-- ARGV[2]    name         percent-encoded
+-- ARGV[3]    capacity     micro-units, integer 1 .. 9e15
+-- ARGV[4]    refill       micro-units per second, integer 0 .. 9e15
+-- ARGV[5]    enabled      0 | 1
+-- ARGV[6]    version      integer >= 1
+-- reply      1 when in force, 0 when a newer version is
+local lost = fenced(KEYS[1])
+if lost then return lost end
+local capacity, rate, version = whole(ARGV[3]), whole(ARGV[4]), whole(ARGV[6])
+if not capacity or capacity < 1 or not rate or not version then return redis.error_reply('INVALID definition') end
+local now = now_us()
+redis.call('HLEN', KEYS[2])
+local in_force = whole(redis.call('HGET', KEYS[3], 'version') or '0')
+if in_force > version then return 0 end
+local bucket = open_bucket(KEYS[3], KEYS[4], now)
+if bucket and redis.call('EXISTS', KEYS[4]) == 1 then
+  bucket.level = math.min(bucket.level, capacity)
+  save_bucket(bucket, KEYS[4])
+elseif bucket and capacity > bucket.capacity then
+  save_bucket(bucket, KEYS[4]) -- it was full at the old size: the missing level must not now mean the new one
+end
+redis.call('HSET', KEYS[3], 'name', ARGV[2], 'capacity', digits(capacity), 'refill_rate', digits(rate),
+  'enabled', ARGV[5] == '1' and '1' or '0', 'version', digits(version))
+redis.call('HSET', KEYS[2], ARGV[2], ARGV[1])
+return 1

@@ -1,0 +1,40 @@
+-- finish: close runs: drop their leases and journal how they ended. Repeating it writes the same facts again,
+-- which the store ignores. Facts that end something begun are always accepted.
+-- uses       fence
+-- flags      allow-oom
+-- KEYS[1]    qf:{p0}:meta            hash    the marker
+-- KEYS[2]    qf:{p0}:journal         stream
+-- KEYS[3]    qf:{p0}:running         zset    run id -> end of its lease
+-- KEYS[4+]   qf:{p0}:run:<run id>    hash    one per item
+-- ARGV[1+]   per item, four values:
+--            run id
+--            claim        held (the caller ran it) | expired (only if its lease has run out)
+--            event id
+--            fact         text of the journal fact
+-- reply      per item 1 if the run was open, else 0
+local lost = fenced(KEYS[1])
+if lost then return lost end
+local now = now_us()
+local facts, reply = {}, {}
+redis.call('XLEN', KEYS[2])
+redis.call('HGET', KEYS[1], 'backlog')
+
+for number = 1, #KEYS - 3 do
+  local first = number * 4 - 3
+  local run, claim = ARGV[first], ARGV[first + 1]
+  local lease_end = tonumber(redis.call('ZSCORE', KEYS[3], run) or nil)
+  local expired = lease_end ~= nil and lease_end < now
+  if claim == 'held' or expired then
+    facts[#facts + 1] = ARGV[first + 2]
+    facts[#facts + 1] = ARGV[first + 3]
+    redis.call('DEL', KEYS[number + 3])
+    redis.call('ZREM', KEYS[3], run)
+  end
+  reply[number] = lease_end ~= nil and (claim == 'held' or expired) and 1 or 0
+end
+
+if #facts > 0 then
+  redis.call('XADD', KEYS[2], '*', unpack(facts))
+  redis.call('HINCRBY', KEYS[1], 'backlog', digits(#facts / 2))
+end
+return reply

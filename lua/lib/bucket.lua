@@ -1,0 +1,81 @@
+-- The token bucket in micro-units, the only place with its arithmetic. All values stay below 2^53, so every
+-- addition is exact; products that would not fit are taken apart.
+
+local FOREVER = 9000000000000000 -- microseconds (285 years): longer waits are told as this
+
+-- ceil(units * 10^6 / rate): how many microseconds it takes to gain `units` at `rate` per second.
+local function time_to_gain(units, rate)
+  if units <= 0 then return 0 end
+  if rate <= 0 then return -1 end
+  local rest = math.fmod(units, rate)
+  local seconds = (units - rest) / rate
+  if seconds >= FOREVER / 1000000 then return FOREVER end
+  if rest <= 9000000000 then return seconds * 1000000 + math.ceil(rest * 1000000 / rate) end
+  -- rest * 10^6 does not fit: multiply bit by bit, dividing as we go. Doubling below 2^54 is exact because the
+  -- result is even; the subtractions are exact because their operands are within a factor of two.
+  local quotient, left = 0, 0
+  for _, bit in ipairs({ 1, 1, 1, 1, 0, 1, 0, 0, 0, 0, 1, 0, 0, 1, 0, 0, 0, 0, 0, 0 }) do
+    quotient, left = quotient * 2, left * 2
+    if left >= rate then quotient, left = quotient + 1, left - rate end
+    if bit == 1 then
+      if left >= rate - rest then quotient, left = quotient + 1, left - (rate - rest) else left = left + rest end
+    end
+  end
+  if left > 0 then quotient = quotient + 1 end
+  return seconds * 1000000 + quotient
+end
+
+-- Bring a stored level up to now. Returns level, at, jumped.
+-- credit = floor(elapsed * rate / 10^6); `at` advances only by the time that credit took, so that polling often
+-- does not round the refill away. A clock that went back earns nothing and re-anchors the bucket at the new now:
+-- it would otherwise stand still until the old moment comes round again.
+local function refilled(level, at, now, capacity, rate)
+  if level > capacity then level = capacity end
+  if now < at then return level, now, true end
+  if level == capacity then return capacity, now, false end
+  if rate == 0 then return level, now, false end
+  local elapsed = now - at
+  local seconds = math.floor(elapsed / 1000000)
+  if seconds > (capacity - level) / rate then return capacity, now, false end
+  local part = elapsed - seconds * 1000000
+  local high = math.floor(rate / 1000000)
+  local low = rate - high * 1000000
+  local credit = seconds * rate + part * high + math.floor(part * low / 1000000)
+  if level + credit >= capacity then return capacity, now, false end
+  local unused = math.fmod(part * low, 1000000)
+  return level + credit, now - math.floor(unused / rate), false
+end
+
+-- Read a quota and its level. Returns nil when it is not defined, else a table. A missing level means full.
+local function open_bucket(quota_key, level_key, now)
+  local fields = redis.call('HMGET', quota_key, 'capacity', 'refill_rate', 'enabled')
+  local stored = redis.call('GET', level_key)
+  local capacity, rate = whole(fields[1]), whole(fields[2])
+  if not capacity or not rate then return nil end
+  local bucket = { capacity = capacity, rate = rate, enabled = fields[3] == '1', level = capacity, at = now }
+  if stored then
+    local level, at = string.match(stored, '^(%d+) (%d+)$')
+    bucket.level, bucket.at, bucket.jumped = refilled(whole(level), whole(at), now, capacity, rate)
+  end
+  return bucket
+end
+
+-- What stands between a bucket and a cost: 'granted', 'limited', 'impossible' or 'disabled'.
+local function verdict(bucket, cost)
+  if not bucket.enabled then return 'disabled' end
+  if cost > bucket.capacity then return 'impossible' end
+  if cost > bucket.level then return 'limited' end
+  return 'granted'
+end
+
+-- Microseconds until `cost` units are there; -1 is never.
+local function wait_for(bucket, cost, now)
+  if cost > bucket.capacity then return -1 end
+  local gain = time_to_gain(cost - bucket.level, bucket.rate)
+  if gain <= 0 then return gain end
+  return math.max(1, gain - (now - bucket.at))
+end
+
+local function save_bucket(bucket, level_key)
+  redis.call('SET', level_key, digits(bucket.level) .. ' ' .. digits(bucket.at))
+end

@@ -1,0 +1,46 @@
+-- recover: bring Redis up to what SQL knows, never back. Run by the fence alone, under its SQL lock, after the journal
+-- has been drained; the last call writes the marker and so lets everybody in again. Running it twice changes nothing.
+-- uses       fence
+-- flags      allow-oom
+-- KEYS[1]    qf:{p0}:meta            hash    the marker
+-- KEYS[2+]   the key of each item
+-- ARGV[1]    marker       0 | 1: write the marker after the items
+-- ARGV[2]    store id
+-- ARGV[3]    run id of the server
+-- ARGV[4+]   per item: act, number of values, values
+--            set    field value ...      HSET
+--            max    field number         the greater of the two stays
+--            keep   field value          HSET only where the field is missing
+--            unset  field                HDEL
+--            drop                        DEL
+--            open   run id, lease in microseconds from now: ZADD unless it is there
+-- reply      items written
+local index = 4
+local now = now_us()
+for number = 2, #KEYS do
+  local act, count = ARGV[index], whole(ARGV[index + 1])
+  if not count then return redis.error_reply('INVALID item ' .. (number - 1)) end
+  if act == 'set' then
+    redis.call('HSET', KEYS[number], unpack(ARGV, index + 2, index + 1 + count))
+  elseif act == 'max' then
+    local field, value = ARGV[index + 2], whole(ARGV[index + 3])
+    if value > (whole(redis.call('HGET', KEYS[number], field) or '0') or 0) then
+      redis.call('HSET', KEYS[number], field, digits(value))
+    end
+  elseif act == 'keep' then
+    redis.call('HSETNX', KEYS[number], ARGV[index + 2], ARGV[index + 3])
+  elseif act == 'unset' then
+    redis.call('HDEL', KEYS[number], ARGV[index + 2])
+  elseif act == 'drop' then
+    redis.call('DEL', KEYS[number])
+  elseif act == 'open' then
+    redis.call('ZADD', KEYS[number], 'NX', digits(now + whole(ARGV[index + 3])), ARGV[index + 2])
+  else
+    return redis.error_reply('INVALID act ' .. tostring(act))
+  end
+  index = index + 2 + count
+end
+if ARGV[1] == '1' then
+  redis.call('HSET', KEYS[1], 'incarnation', incarnation, 'store_id', ARGV[2], 'run_id', ARGV[3])
+end
+return #KEYS - 1

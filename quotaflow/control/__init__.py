@@ -1,0 +1,1 @@
+"""Acts that touch more than one room: admit work, close it, change quotas and tasks, recover, count."""

@@ -1,0 +1,97 @@
+"""Limited calls in this process: wait for units, then trace how the call ended."""
+
+import asyncio
+from dataclasses import dataclass
+
+from quotaflow import facts
+from quotaflow.control.gate import Gate
+from quotaflow.errors import NotFound, QuotaDisabled, QuotaExceeded
+from quotaflow.ids import Ids
+from quotaflow.journal.recorder import Recorder
+from quotaflow.limiter.waiting import Lines
+from quotaflow.model import Reason, Status, Trigger
+from quotaflow.runner.execute import MAX_ERROR
+from quotaflow.runner.registry import Task
+from quotaflow.timing import Clock
+
+
+@dataclass(frozen=True, slots=True)
+class CallTicket:
+    """An admitted call; `done` traces it."""
+
+    owner: "LimitedCalls"
+    task: Task
+    quota_id: str
+    asked_us: int
+    started_us: int
+
+    def done(self, error: BaseException | None) -> None:
+        """Trace how the call ended."""
+        status = Status.OK
+        if error is not None:
+            status = Status.CANCELLED if isinstance(error, asyncio.CancelledError) else Status.FAILED
+        self.owner.trace(self.task, self.quota_id, self.asked_us, self.started_us, status, error=error)
+
+
+class LimitedCalls:
+    """Serves the functions that LimitCallTask decorated, while a Quotaflow is open."""
+
+    def __init__(self, gate: Gate, lines: Lines, recorder: Recorder, clock: Clock, ids: Ids) -> None:
+        self.loop = asyncio.get_running_loop()
+        self._gate = gate
+        self._lines = lines
+        self._recorder = recorder
+        self._clock = clock
+        self._ids = ids
+
+    async def admit(self, task: Task) -> CallTicket:
+        """Wait for the units of a call, at most its `max_wait`; a refusal is traced as limited."""
+        asked_us = self._clock.wall_us()
+        quota_id = await self._gate.quota_for_call(task)
+        try:
+            await self._lines.acquire(quota_id, task.cost_micro, max_wait=task.max_wait)
+        except QuotaExceeded as error:
+            reason = Reason.LIMITED if error.retry_after is not None else Reason.IMPOSSIBLE
+            self.trace(task, quota_id, asked_us, None, Status.LIMITED, reason=reason)
+            raise
+        except (NotFound, QuotaDisabled) as error:
+            if not task.allow_missing:
+                reason = Reason.MISSING if isinstance(error, NotFound) else Reason.DISABLED
+                self.trace(task, quota_id, asked_us, None, Status.SKIPPED, reason=reason)
+                raise
+        return CallTicket(self, task, quota_id, asked_us, self._clock.wall_us())
+
+    def trace(
+        self,
+        task: Task,
+        quota_id: str,
+        asked_us: int,
+        started_us: int | None,
+        status: Status,
+        *,
+        reason: Reason | None = None,
+        error: BaseException | None = None,
+    ) -> None:
+        """Note one call for the journal."""
+        now_us = self._clock.wall_us()
+        run_id = self._ids.next()
+        fields: dict[str, facts.Value] = {
+            "run": run_id,
+            "task": task.id,
+            "quota": quota_id,
+            "trigger": Trigger.CALL,
+            "cost": task.cost_micro,
+            "attempt": 1,
+            "instance": self._ids.node,
+            "claimed": asked_us,
+            "started": started_us,
+            "finished": now_us,
+            "latency_ms": f"{(now_us - (started_us or now_us)) / 1e3:.3f}",
+            "wait_ms": f"{((started_us or now_us) - asked_us) / 1e3:.3f}",
+            "status": status,
+            "reason": reason,
+            "error_type": type(error).__name__ if error is not None else None,
+            "error": str(error)[:MAX_ERROR] if error is not None else None,
+        }
+        line = facts.encode(facts.CLOSE, fields)
+        self._recorder.note(run_id + ".close", line, failed=status is not Status.OK)

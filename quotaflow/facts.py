@@ -1,0 +1,35 @@
+"""The journal's line format: `<kind> key=value key=value ...`, values percent-encoded, readable with redis-cli.
+
+Scripts append plain numbers and words to a line that Python began, so one codec serves both sides.
+"""
+
+from collections.abc import Mapping
+from urllib.parse import quote, unquote
+
+OPEN = "open"  # a tick or trigger was decided: it runs, or it was limited, skipped or missed
+CLOSE = "close"  # a run ended; the line repeats every column, so that it stands alone
+
+Value = str | int | float | None
+
+
+def encode(kind: str, fields: Mapping[str, Value]) -> str:
+    """Write one fact; fields that are None are left out."""
+    return kind + "".join([f" {key}={_text(value)}" for key, value in fields.items() if value is not None])
+
+
+def _text(value: Value) -> str:
+    if not isinstance(value, str):
+        return str(value)
+    return value if value.isalnum() and value.isascii() else quote(value, safe="_.-:")
+
+
+def decode(line: str) -> tuple[str, dict[str, str]]:
+    """Read one fact.
+
+    :raises ValueError: when the line is not a fact.
+    """
+    kind, *pairs = line.split(" ")
+    fields = dict(pair.split("=", 1) for pair in pairs)
+    if "%" in line:
+        fields = {key: unquote(value) for key, value in fields.items()}
+    return kind, fields

@@ -1,0 +1,160 @@
+"""The flusher: oldest facts first, one SQL transaction, then the trim. Nothing leaves Redis before SQL has it.
+
+A batch that was committed and not trimmed is read again; the store ignores what it knows. A fact that SQL refuses is
+found by halving the batch and parked in dead_letters, so that it cannot hold up the others.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+
+from redis.asyncio import Redis
+from redis.exceptions import RedisError
+
+from quotaflow.errors import Unavailable
+from quotaflow.journal.fold import Dead, Fact, Folded, fold
+from quotaflow.log import Event, get_logger
+from quotaflow.timing import Clock
+
+log = get_logger(room="journal")
+
+PAGE = 64  # entries per read; an entry holds up to 256 facts
+GATHER_S = 0.02  # a partial batch waits this long for company
+BLOCK_MS = 500  # how long one blocking read waits; stopping cancels it
+
+Write = Callable[[Folded], Awaitable[None]]
+Trim = Callable[["Portion"], Awaitable[int]]
+
+
+@dataclass(frozen=True, slots=True)
+class Portion:
+    """Entries from the head of the stream."""
+
+    first_id: str
+    last_id: str
+    first_event: str
+    last_event: str
+    entries: int
+    facts: list[Fact]
+
+
+def portion_of(entries: Sequence[tuple[str, dict[str, str]]]) -> Portion | None:
+    """Flatten stream entries into facts; None when there are none."""
+    if not entries:
+        return None
+    return Portion(
+        first_id=entries[0][0],
+        last_id=entries[-1][0],
+        first_event=next(iter(entries[0][1])),
+        last_event=next(iter(entries[-1][1])),
+        entries=len(entries),
+        facts=[Fact(event_id, line) for _, fields in entries for event_id, line in fields.items()],
+    )
+
+
+def stream_id_after(stream_id: str) -> str:
+    """Return the smallest stream id above this one."""
+    milliseconds, sequence = stream_id.split("-")
+    return f"{milliseconds}-{int(sequence) + 1}"
+
+
+class Flusher:
+    """Empties the stream into the store."""
+
+    def __init__(self, client: Redis, stream: str, write: Write, trim: Trim, clock: Clock, *, batch: int) -> None:
+        """`client` is a connection of its own: it blocks in XREAD. `batch` is the number of facts aimed at."""
+        self._client = client
+        self._stream = stream
+        self._write = write
+        self._trim = trim
+        self._clock = clock
+        self._batch = batch
+        self._one_at_a_time = asyncio.Lock()
+        self.flushed = 0
+        self.dead = 0
+        self.failing_since_s: float | None = None
+
+    async def run(self, may_flush: Callable[[], bool]) -> None:
+        """Flush whatever arrives while this process holds the duty, until cancelled."""
+        pause = GATHER_S
+        while True:
+            try:
+                if not may_flush():
+                    await self._clock.sleep(GATHER_S)
+                elif await self.flush_once() < self._batch:
+                    await self._wait_for_facts()
+                    await self._clock.sleep(GATHER_S)
+                self.failing_since_s, pause = None, GATHER_S
+            except (Unavailable, RedisError, OSError) as error:
+                if self.failing_since_s is None:
+                    self.failing_since_s = self._clock.mono_s()
+                    log.warning(Event.JOURNAL_FAILED, error=str(error))
+                await self._clock.sleep(pause)
+                pause = min(pause * 2, 1.0)
+
+    async def flush_once(self, trim: Trim | None = None) -> int:
+        """Carry one batch to SQL and trim it; returns how many facts it had. Recovery brings a `trim` of its own."""
+        async with self._one_at_a_time:
+            portion = await self._read()
+            if portion is None:
+                return 0
+            await self._store(portion.facts)
+            await (trim or self._trim)(portion)
+            self.flushed += len(portion.facts)
+            return len(portion.facts)
+
+    async def drain(self, trim: Trim | None = None) -> int:
+        """Flush until the stream is empty; returns how many facts that were."""
+        total = 0
+        while some := await self.flush_once(trim):
+            total += some
+        return total
+
+    async def oldest_age_s(self) -> float:
+        """How long the oldest fact has been waiting; 0 when there is none."""
+        entries = await self._client.xrange(self._stream, count=1)
+        if not entries:
+            return 0.0
+        return max(0.0, self._clock.wall_us() / 1e6 - int(entries[0][0].split("-")[0]) / 1e3)
+
+    async def _read(self) -> Portion | None:
+        entries: list[tuple[str, dict[str, str]]] = []
+        count, start = 0, "-"
+        while count < self._batch:
+            page = await self._client.xrange(self._stream, min=start, count=PAGE)
+            entries += page
+            count += sum(len(fields) for _, fields in page)
+            if len(page) < PAGE:
+                break
+            start = "(" + page[-1][0]
+        return portion_of(entries)
+
+    async def _wait_for_facts(self) -> None:
+        await self._client.xread({self._stream: "0"}, count=1, block=BLOCK_MS)
+
+    async def _store(self, some: list[Fact]) -> None:
+        """Write facts, halving on refusal until the ones that SQL cannot take stand alone."""
+        folded = fold(some)
+        try:
+            await self._write(folded)
+        except Unavailable:
+            raise
+        except Exception as error:
+            if len(some) == 1:
+                await self._park(some[0], error)
+                return
+            middle = len(some) // 2
+            await self._store(some[:middle])
+            await self._store(some[middle:])
+            return
+        for dead in folded.dead:
+            self._report(dead)
+
+    async def _park(self, fact: Fact, error: Exception) -> None:
+        dead = Dead(fact.event_id, fact.line, f"{type(error).__name__}: {error}"[:2000])
+        await self._write(Folded(dead=[dead]))
+        self._report(dead)
+
+    def _report(self, dead: Dead) -> None:
+        self.dead += 1
+        log.error(Event.JOURNAL_POISON, event_id=dead.event_id, error=dead.error)

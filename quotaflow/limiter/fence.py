@@ -1,0 +1,232 @@
+"""The fence: no script runs on a Redis that may have lost data until that Redis has caught up with SQL.
+
+Duties:
+1. Run scripts by EVALSHA only, each with a deadline, each at most once.
+2. Notice a loss: NOSCRIPT (restart, failover, SCRIPT FLUSH), a wrong or missing marker (FLUSHALL, rollback), or a
+   server with another run id at reconnect (somebody loaded the same text behind our back).
+3. Recover, one process at a time, under the SQL lock; everybody else waits within a deadline, then `Recovering`.
+"""
+
+import asyncio
+import random
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from redis.asyncio import Redis
+from redis.exceptions import ConnectionError as RedisConnectionError
+from redis.exceptions import (
+    ClusterDownError,
+    MasterDownError,
+    NoScriptError,
+    OutOfMemoryError,
+    ReadOnlyError,
+    RedisError,
+    ResponseError,
+)
+from redis.exceptions import TimeoutError as RedisTimeoutError
+
+from quotaflow.errors import QuotaflowError, Recovering, Unavailable
+from quotaflow.limiter import keys
+from quotaflow.limiter.scripts import Script, assemble_all
+from quotaflow.log import Event, get_logger
+
+log = get_logger(room="limiter")
+
+# Answers of a server that is there and cannot serve now. redis-py has classes for some and strips their prefix.
+_REFUSALS = (OutOfMemoryError, ReadOnlyError, MasterDownError, ClusterDownError)
+_REFUSAL_WORDS = ("OOM", "MISCONF", "READONLY", "BUSY", "NOREPLICAS")
+
+
+@dataclass(frozen=True, slots=True)
+class Incarnation:
+    """Which life of Redis the scripts belong to: a number, and the server process it was given to."""
+
+    number: int
+    run_id: str | None
+
+
+class Incarnations(Protocol):
+    """Where the number is kept. The store in SQL; a process without it reads the marker and never recovers."""
+
+    may_recover: bool
+
+    def lock(self) -> AbstractAsyncContextManager[None]:
+        """Keep every other process from recovering."""
+        ...
+
+    async def read(self) -> Incarnation:
+        """Return the current one; number 0 before the first start."""
+        ...
+
+    async def write(self, incarnation: Incarnation) -> None:
+        """Make it the current one; durable when this returns."""
+        ...
+
+
+# Bring Redis up to SQL with the scripts of the new incarnation; ends by writing the marker.
+Raw = Callable[[str, Sequence[str], Sequence[str]], Awaitable[Any]]
+Recover = Callable[[Raw, str], Awaitable[None]]
+
+
+class Fence:
+    """Runs scripts and guards them. `serve` must be running for anything to become ready."""
+
+    def __init__(self, client: Redis, plain: Redis, incarnations: Incarnations, *, deadline_s: float) -> None:
+        """`client` serves the scripts and must report run ids to `saw_run_id`; `plain` is for recovery."""
+        self._client = client
+        self._plain = plain
+        self._incarnations = incarnations
+        self._deadline_s = deadline_s
+        self._scripts: dict[str, Script] = {}
+        self._run_id: str | None = None
+        self._ready = asyncio.Event()
+        self._lost = asyncio.Event()
+        self._lost.set()
+        self.recoveries = 0
+        self.number = 0
+
+    @property
+    def is_ready(self) -> bool:
+        """Scripts can run now."""
+        return self._ready.is_set()
+
+    def saw_run_id(self, run_id: str) -> None:
+        """Hear which server a new connection reached."""
+        if self._run_id is not None and run_id != self._run_id:
+            self.lose("another server answers")
+
+    def lose(self, why: str) -> None:
+        """Stop running scripts until `serve` has looked at this Redis."""
+        if self._ready.is_set():
+            log.warning(Event.FENCE_LOST, why=why, incarnation=self.number)
+        self._ready.clear()
+        self._lost.set()
+
+    async def wait_ready(self, deadline_s: float) -> None:
+        """Wait until scripts can run.
+
+        :raises Recovering: when that takes longer than the deadline.
+        """
+        try:
+            async with asyncio.timeout(deadline_s):
+                await self._ready.wait()
+        except TimeoutError:
+            raise Recovering("Redis is being recovered or is not reachable; try again shortly") from None
+
+    async def run(self, name: str, script_keys: Sequence[str], args: Sequence[str]) -> Any:
+        """Run one script.
+
+        :raises Unavailable: no server, no answer in time, or one that refuses; what was sent is sent once only.
+        """
+        try:
+            async with asyncio.timeout(self._deadline_s):
+                while True:
+                    if not self._ready.is_set():
+                        await self._ready.wait()
+                    try:
+                        return await self._send(name, script_keys, args)
+                    except NoScriptError:
+                        self.lose("NOSCRIPT")
+                    except _FencedError as error:
+                        self.lose(str(error))
+        except TimeoutError:
+            if not self._ready.is_set():
+                raise Recovering("Redis is being recovered or is not reachable; try again shortly") from None
+            raise Unavailable(f"Redis did not answer within {self._deadline_s:g} s") from None
+
+    async def _send(self, name: str, script_keys: Sequence[str], args: Sequence[str]) -> Any:
+        pool = self._client.connection_pool
+        connection = await self._connected()
+        try:
+            if not self._ready.is_set():  # the new connection found another server
+                raise _FencedError("another server answers")
+            await connection.send_command(
+                "EVALSHA", self._scripts[name].sha, str(len(script_keys)), *script_keys, *args
+            )
+            return await connection.read_response()
+        except (RedisConnectionError, RedisTimeoutError) as error:
+            raise Unavailable(f"Redis connection failed: {error}") from error
+        except ResponseError as error:
+            raise _translate(name, error) from error
+        finally:
+            await asyncio.shield(pool.release(connection))
+
+    async def _connected(self) -> Any:
+        """Take a connection. Nothing was sent yet, so trying again until the deadline is safe."""
+        while True:
+            try:
+                return await self._client.connection_pool.get_connection()
+            except (RedisConnectionError, RedisTimeoutError):
+                await asyncio.sleep(0.02 + random.random() * 0.05)  # noqa: S311  jitter
+
+    async def serve(self, recover: Recover) -> None:
+        """Make Redis ready, now and after every loss. Runs until cancelled."""
+        pause = 0.05
+        while True:
+            await self._lost.wait()
+            self._lost.clear()
+            try:
+                await self._restore(recover)
+                pause = 0.05
+            except (Unavailable, RedisError, OSError, TimeoutError) as error:
+                log.warning(Event.REDIS_AWAY, error=str(error))
+                self._lost.set()
+                await asyncio.sleep(pause * (0.5 + random.random()))  # noqa: S311  jitter
+                pause = min(pause * 2, 1.0)
+
+    async def _restore(self, recover: Recover) -> None:
+        run_id = str((await self._plain.info("server"))["run_id"])
+        current = await self._incarnations.read()
+        if current.number and current.run_id == run_id and await self._is_whole(current.number):
+            self._adopt(current.number, run_id)
+            return
+        if not self._incarnations.may_recover:
+            raise Unavailable("waiting for a daemon to recover this Redis")
+        async with self._incarnations.lock():
+            current = await self._incarnations.read()
+            if current.number and current.run_id == run_id and await self._is_whole(current.number):
+                self._adopt(current.number, run_id)
+                return
+            await self._recover(current.number + 1, run_id, recover)
+
+    async def _recover(self, number: int, run_id: str, recover: Recover) -> None:
+        scripts = assemble_all(number)
+        for script in scripts.values():
+            await self._plain.script_load(script.text)
+        await self._incarnations.write(Incarnation(number, run_id))
+
+        async def raw(name: str, script_keys: Sequence[str], args: Sequence[str]) -> Any:
+            return await self._plain.evalsha(scripts[name].sha, len(script_keys), *script_keys, *args)
+
+        await recover(raw, run_id)
+        self.recoveries += 1
+        self._adopt(number, run_id)
+
+    async def _is_whole(self, number: int) -> bool:
+        scripts = assemble_all(number)
+        marked = await self._plain.hget(keys.MARKER, "incarnation")
+        return marked == str(number) and all(await self._plain.script_exists(*[s.sha for s in scripts.values()]))
+
+    def _adopt(self, number: int, run_id: str) -> None:
+        self._scripts = assemble_all(number)
+        self._run_id = run_id
+        self.number = number
+        self._ready.set()
+        log.info(Event.FENCE_RECOVERED, incarnation=number)
+
+
+class _FencedError(Exception):
+    """The marker says that this text belongs to another life of Redis."""
+
+
+def _translate(name: str, error: ResponseError) -> Exception:
+    text = str(error)
+    if isinstance(error, NoScriptError):
+        return error
+    if text.startswith("FENCED"):
+        return _FencedError(text)
+    if isinstance(error, _REFUSALS) or text.startswith(_REFUSAL_WORDS):
+        return Unavailable(f"Redis refuses to work: {text}")
+    return QuotaflowError(f"script {name} failed: {text}")

@@ -1,0 +1,52 @@
+"""Every Redis key. One partition for now; its tag is in each key, so that a cluster needs no renaming."""
+
+from urllib.parse import quote
+
+TAG = "qf:{p0}"
+MARKER = f"{TAG}:meta"
+JOURNAL = f"{TAG}:journal"
+RUNNING = f"{TAG}:running"
+QUOTAS = f"{TAG}:quotas"
+INSTANCES = "qf:instances"
+
+
+def encode_id(text: str) -> str:
+    """Percent-encode outside [A-Za-z0-9_.-]: two ids never share a key, and no id can reach a hash tag."""
+    # quote() leaves "~" alone; it is outside the alphabet.
+    return quote(text, safe="").replace("~", "%7E")
+
+
+def quota(quota_id: str) -> str:
+    """Hash: the definition and its counters."""
+    return f"{TAG}:quota:{encode_id(quota_id)}"
+
+
+def level(quota_id: str) -> str:
+    """Return the string `<level in micro-units> <at_us>`'s key."""
+    return f"{TAG}:level:{encode_id(quota_id)}"
+
+
+def refused(quota_id: str) -> str:
+    """Stream: the newest 1,000 refusals."""
+    return f"{TAG}:refused:{encode_id(quota_id)}"
+
+
+def bucket(quota_id: str) -> tuple[str, str, str]:
+    """Return the three keys that a script needs to charge a quota."""
+    encoded = encode_id(quota_id)
+    return f"{TAG}:quota:{encoded}", f"{TAG}:level:{encoded}", f"{TAG}:refused:{encoded}"
+
+
+def task(task_id: str) -> str:
+    """Hash: the cursor and whether the task is paused."""
+    return f"{TAG}:task:{encode_id(task_id)}"
+
+
+def run(run_id: str) -> str:
+    """Hash: an admitted run."""
+    return f"{TAG}:run:{run_id}"
+
+
+def lease(duty: str) -> str:
+    """Return the key of a duty's holder."""
+    return f"{TAG}:lease:{duty}"

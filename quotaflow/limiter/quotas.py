@@ -1,0 +1,90 @@
+"""Quotas as Redis knows them: definitions put into force, levels, counters, and which name has which id."""
+
+from collections.abc import Sequence
+from urllib.parse import unquote
+
+from redis.asyncio import Redis
+from redis.exceptions import RedisError
+
+from quotaflow.errors import NotFound, Unavailable
+from quotaflow.limiter import keys
+from quotaflow.limiter.decide import Limiter
+from quotaflow.limiter.fence import Fence
+from quotaflow.model import Level, Quota, Reason
+
+_COUNTERS = ("allowed", "limited", "clock_jumps")
+
+
+class QuotaState:
+    """Writes definitions to Redis and reads what became of them."""
+
+    def __init__(self, fence: Fence, limiter: Limiter, client: Redis) -> None:
+        self._fence = fence
+        self._limiter = limiter
+        self._client = client
+        self._ids: dict[str, str] = {}
+
+    async def define(self, quota: Quota) -> None:
+        """Put a definition into force, unless a newer version is."""
+        script_keys = [keys.MARKER, keys.QUOTAS, keys.quota(quota.id), keys.level(quota.id)]
+        await self._fence.run("define", script_keys, definition_args(quota))
+
+    async def forget(self, quota: Quota) -> None:
+        """Take a quota out of force; its tasks are skipped from now on."""
+        try:
+            await self._client.hdel(keys.QUOTAS, keys.encode_id(quota.name))
+            await self._client.delete(*keys.bucket(quota.id))
+        except RedisError as error:
+            raise Unavailable(f"Redis cannot be reached: {error}") from error
+        self._ids.pop(quota.name, None)
+
+    async def refill(self, quota_id: str) -> None:
+        """Fill to capacity at once.
+
+        :raises NotFound: no such quota.
+        """
+        script_keys = [keys.MARKER, keys.quota(quota_id), keys.level(quota_id)]
+        if not int(await self._fence.run("refill", script_keys, [])):
+            raise NotFound(f'no quota "{quota_id}"')
+
+    async def levels(self, quota_ids: Sequence[str]) -> dict[str, Level]:
+        """Look at quotas without taking; those not in force are left out."""
+        if not quota_ids:
+            return {}
+        looks = await self._limiter.acquire([{quota_id: 0} for quota_id in quota_ids])
+        try:
+            async with self._client.pipeline(transaction=False) as pipe:
+                for quota_id in quota_ids:
+                    pipe.hmget(keys.quota(quota_id), _COUNTERS)
+                counters = await pipe.execute()
+        except RedisError as error:
+            raise Unavailable(f"Redis cannot be reached: {error}") from error
+        return {
+            look.quota_id: Level(look.quota_id, look.remaining, *[int(count or 0) for count in counts])
+            for look, counts in zip(looks, counters, strict=True)
+            if look.reason is not Reason.MISSING
+        }
+
+    def id_of(self, name: str) -> str | None:
+        """Return the id of the quota with this name, as of the last `refresh_names`."""
+        return self._ids.get(name)
+
+    async def refresh_names(self) -> None:
+        """Read again which name has which id."""
+        try:
+            names = await self._client.hgetall(keys.QUOTAS)
+        except RedisError as error:
+            raise Unavailable(f"Redis cannot be reached: {error}") from error
+        self._ids = {unquote(name): unquote(quota_id) for name, quota_id in names.items()}
+
+
+def definition_args(quota: Quota) -> list[str]:
+    """Lay out ARGV of define.lua."""
+    return [
+        keys.encode_id(quota.id),
+        keys.encode_id(quota.name),
+        str(quota.capacity_micro),
+        str(quota.refill_micro_s),
+        "1" if quota.enabled else "0",
+        str(quota.version),
+    ]

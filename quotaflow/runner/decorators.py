@@ -1,0 +1,183 @@
+"""The three decorators. They register the function and give it back with its signature untouched."""
+
+import inspect
+from collections.abc import Callable
+from typing import Any, Literal, ParamSpec, TypeVar
+
+from quotaflow.errors import InvalidInput, RegistrationError
+from quotaflow.model import TaskKind, check_id, cost_micro
+from quotaflow.runner.calls import limited
+from quotaflow.runner.injection import wants_of
+from quotaflow.runner.registry import REGISTRY, Task
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+def SchedulerTask(  # noqa: N802  reads as a noun where it is used
+    *,
+    id: str,  # noqa: A002
+    name: str,
+    cron: str,
+    timezone: str | None = None,
+    description: str | None = None,
+    misfire: str = "skip",
+    soft_time_limit: float | None = None,
+    time_limit: float | None = None,
+) -> Callable[[Callable[P, R]], Callable[P, R]]:
+    """Run a function by cron, without a quota.
+
+    :param id: unique in the process and in the store; at most 128 bytes.
+    :param cron: 5 fields, or 6 with seconds first; `@daily` and friends.
+    :param timezone: IANA name; default `scheduler.timezone`.
+    :param misfire: what becomes of moments that passed unclaimed: "skip", "coalesce" or "catchup(n)".
+    :param soft_time_limit: seconds until SoftTimeLimitExceeded is raised inside an `async def`.
+    :param time_limit: seconds until the run is cancelled; a plain `def` is abandoned, its session rolled back.
+    :raises RegistrationError: at import, naming the place.
+    """
+
+    def register(function: Callable[P, R]) -> Callable[P, R]:
+        task = Task(
+            id=id,
+            name=name,
+            kind=TaskKind.SCHEDULER,
+            function=function,
+            where=where_is(function),
+            wants=wants_of(function, where_is(function)),
+            cron=cron,
+            timezone=timezone,
+            description=description,
+            misfire=misfire,
+            soft_time_limit=soft_time_limit,
+            time_limit=time_limit,
+        )
+        REGISTRY.add(checked(task))
+        return function
+
+    return register
+
+
+def LimitTask(  # noqa: N802
+    *,
+    id: str,  # noqa: A002
+    name: str,
+    quota_name: str,
+    cron: str | None = None,
+    timezone: str | None = None,
+    description: str | None = None,
+    cost: float = 1,
+    misfire: str = "skip",
+    on_missing: Literal["skip", "allow"] = "skip",
+    soft_time_limit: float | None = None,
+    time_limit: float | None = None,
+) -> Callable[[Callable[P, R]], Callable[P, R]]:
+    """Run a function by cron if its quota has enough units; otherwise the tick is skipped and traced as limited.
+
+    The parameters are those of SchedulerTask, and:
+
+    :param quota_name: the quota's `name`; it may be made later, until then ticks are skipped.
+    :param cron: None runs it only when triggered.
+    :param cost: units each run takes, a multiple of 0.000001.
+    :param on_missing: "allow" runs it although the quota is missing or disabled.
+    """
+
+    def register(function: Callable[P, R]) -> Callable[P, R]:
+        task = Task(
+            id=id,
+            name=name,
+            kind=TaskKind.LIMIT,
+            function=function,
+            where=where_is(function),
+            wants=wants_of(function, where_is(function)),
+            cron=cron,
+            timezone=timezone,
+            quota_name=quota_name,
+            description=description,
+            cost_micro=_cost(cost, where_is(function)),
+            misfire=misfire,
+            allow_missing=on_missing == "allow",
+            soft_time_limit=soft_time_limit,
+            time_limit=time_limit,
+        )
+        REGISTRY.add(checked(task))
+        return function
+
+    return register
+
+
+def LimitCallTask(  # noqa: N802
+    *,
+    id: str,  # noqa: A002
+    name: str,
+    quota_name: str,
+    description: str | None = None,
+    cost: float = 1,
+    max_wait: float = 31.2,
+    on_missing: Literal["skip", "allow"] = "skip",
+) -> Callable[[Callable[P, R]], Callable[P, R]]:
+    """Make every call of a function take units first, waiting for them in arrival order.
+
+    :param max_wait: seconds a call may wait; then, or as soon as that is certain, it raises QuotaExceeded.
+    :param on_missing: "allow" calls through although the quota is missing or disabled.
+
+    The call raises NotFound or QuotaDisabled without a usable quota, NotOpen where no Quotaflow is open. An
+    `async def` stays one; a plain `def` must be called in a worker thread.
+    """
+
+    def register(function: Callable[P, R]) -> Callable[P, R]:
+        task = Task(
+            id=id,
+            name=name,
+            kind=TaskKind.CALL,
+            function=function,
+            where=where_is(function),
+            quota_name=quota_name,
+            description=description,
+            cost_micro=_cost(cost, where_is(function)),
+            allow_missing=on_missing == "allow",
+            max_wait=max_wait,
+        )
+        REGISTRY.add(checked(task))
+        return limited(task, function)
+
+    return register
+
+
+def where_is(function: Callable[..., Any]) -> str:
+    """Return `file:line` of a function."""
+    code = inspect.unwrap(function).__code__
+    return f"{code.co_filename}:{code.co_firstlineno}"
+
+
+def checked(task: Task) -> Task:
+    """Check what does not need the other rooms.
+
+    :raises RegistrationError: naming the place.
+    """
+    try:
+        check_id(task.id)
+        if task.quota_name is not None:
+            check_id(task.quota_name, field="quota_name")
+    except InvalidInput as error:
+        raise RegistrationError(f"{task.where}: {error}") from error
+    for field in ("soft_time_limit", "time_limit"):
+        limit = getattr(task, field)
+        if limit is not None and not 0 < limit < float("inf"):
+            raise RegistrationError(f'{task.where}: {field} of "{task.id}" must be more than 0 seconds')
+    if task.soft_time_limit and task.time_limit and task.soft_time_limit > task.time_limit:
+        raise RegistrationError(
+            f'{task.where}: "{task.id}": soft_time_limit must be less than or equal to time_limit '
+            f"({task.soft_time_limit:g} > {task.time_limit:g})"
+        )
+    if task.soft_time_limit and not inspect.iscoroutinefunction(task.function):
+        raise RegistrationError(f'{task.where}: "{task.id}": a plain def cannot be interrupted softly; use time_limit')
+    if not 0 <= task.max_wait < float("inf"):
+        raise RegistrationError(f'{task.where}: max_wait of "{task.id}" must be 0 or more seconds')
+    return task
+
+
+def _cost(value: object, where: str) -> int:
+    try:
+        return cost_micro(value)
+    except InvalidInput as error:
+        raise RegistrationError(f"{where}: {error}") from error

@@ -1,0 +1,91 @@
+"""What a task asks for by annotation: a session, its context, or nothing."""
+
+import inspect
+import typing
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+from typing import Any
+
+from sqlalchemy.ext.asyncio import AsyncSession
+from sqlalchemy.orm import Session
+
+from quotaflow.errors import RegistrationError
+
+
+@dataclass(frozen=True, slots=True)
+class TaskContext:
+    """What a run knows about itself. `timelimit` is (hard, soft) in seconds; None is no limit."""
+
+    run_id: str
+    attempt: int
+    scheduled_for: datetime | None
+    timelimit: tuple[float | None, float | None]
+
+
+class Gift(StrEnum):
+    """What can be asked for."""
+
+    ASYNC_SESSION = "async_session"
+    SESSION = "session"
+    CONTEXT = "context"
+
+
+@dataclass(frozen=True, slots=True)
+class Want:
+    """One parameter and what it gets. `type` is the class a session is made of."""
+
+    parameter: str
+    gift: Gift
+    type: type[Any]
+
+
+def wants_of(function: Callable[..., Any], where: str) -> tuple[Want, ...]:
+    """Work out what a task's parameters ask for.
+
+    :raises RegistrationError: naming the parameter that nothing can be given to.
+    """
+    is_async = inspect.iscoroutinefunction(function)
+    hints = _hints(function, where)
+    return tuple(
+        _want(parameter, hints.get(parameter.name), is_async=is_async, where=where)
+        for parameter in inspect.signature(function).parameters.values()
+        if _must_be_given(parameter, hints)
+    )
+
+
+def _hints(function: Callable[..., Any], where: str) -> dict[str, Any]:
+    try:
+        return typing.get_type_hints(function)
+    except NameError as error:
+        raise RegistrationError(
+            f"{where}: {function.__qualname__}: cannot resolve the annotation that uses {error.name!r}; "
+            "import it at run time, not only for type checking"
+        ) from error
+
+
+def _must_be_given(parameter: inspect.Parameter, hints: dict[str, Any]) -> bool:
+    if parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD):
+        return False
+    known = hints.get(parameter.name)
+    asks = isinstance(known, type) and issubclass(known, (AsyncSession, Session, TaskContext))
+    return asks or parameter.default is parameter.empty
+
+
+def _want(parameter: inspect.Parameter, hint: Any, *, is_async: bool, where: str) -> Want:
+    name = parameter.name
+    if hint is None and name == "session":
+        hint = AsyncSession if is_async else Session
+    if isinstance(hint, type) and parameter.kind is not parameter.POSITIONAL_ONLY:
+        if issubclass(hint, TaskContext):
+            return Want(name, Gift.CONTEXT, hint)
+        if issubclass(hint, AsyncSession) and is_async:
+            return Want(name, Gift.ASYNC_SESSION, hint)
+        if issubclass(hint, Session) and not is_async:
+            return Want(name, Gift.SESSION, hint)
+    kind = "async def: AsyncSession or TaskContext" if is_async else "def: Session or TaskContext"
+    raise RegistrationError(
+        f'{where}: parameter "{name}" cannot be given; annotate it with what this kind of task can ask for ({kind}), '
+        "or give it a default"
+    )

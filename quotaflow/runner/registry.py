@@ -1,0 +1,73 @@
+"""What was decorated. One registry per process, filled by imports; a task's id is unique in it."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from quotaflow.errors import RegistrationError
+from quotaflow.model import TaskKind
+from quotaflow.runner.injection import Want
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """A decorated function and what its decorator says. Times in seconds."""
+
+    id: str
+    name: str
+    kind: TaskKind
+    function: Callable[..., Any]
+    where: str  # file:line, for messages
+    wants: tuple[Want, ...] = ()
+    cron: str | None = None
+    timezone: str | None = None
+    quota_name: str | None = None
+    description: str | None = None
+    cost_micro: int = 0
+    misfire: str = "skip"
+    allow_missing: bool = False
+    soft_time_limit: float | None = None
+    time_limit: float | None = None
+    max_wait: float = 0.0
+
+    @property
+    def path(self) -> str:
+        """`module:qualname` of the function."""
+        return f"{self.function.__module__}:{self.function.__qualname__}"
+
+
+class Registry:
+    """Tasks by id."""
+
+    def __init__(self) -> None:
+        self._tasks: dict[str, Task] = {}
+
+    def add(self, task: Task) -> None:
+        """Register a task.
+
+        :raises RegistrationError: another function has this id; names both places. The same function again, as after
+            a reload of its module, replaces itself.
+        """
+        earlier = self._tasks.get(task.id)
+        if earlier is not None and (earlier.path, earlier.where) != (task.path, task.where):
+            raise RegistrationError(
+                f'task id "{task.id}" is used twice: {earlier.path} ({earlier.where}) and {task.path} ({task.where})'
+            )
+        self._tasks[task.id] = task
+
+    def get(self, task_id: str) -> Task | None:
+        """Return the task with this id."""
+        return self._tasks.get(task_id)
+
+    def __iter__(self) -> Iterator[Task]:
+        return iter(self._tasks.values())
+
+    def __len__(self) -> int:
+        return len(self._tasks)
+
+    def clear(self) -> None:
+        """Forget all tasks, so that modules can be imported anew."""
+        self._tasks.clear()
+
+
+REGISTRY = Registry()

@@ -1,0 +1,212 @@
+"""The settings as values: every key with its type, default, range, and the words that say what it must be."""
+
+import re
+from pathlib import Path
+from typing import Annotated, Any, Literal
+from urllib.parse import quote, unquote, urlsplit
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    PlainValidator,
+    SecretStr,
+)
+
+from quotaflow.model import Quota
+
+
+def _whole(default: int | None, low: int, high: int, unit: str) -> Any:
+    return Field(
+        default=default, ge=low, le=high, description=f"a whole number of {unit} from {low} to {high}"
+    )
+
+
+def _seconds(default: float, low: float, high: float) -> Any:
+    return Field(
+        default=default, ge=low, le=high, description=f"a number of seconds from {low:g} to {high:g}"
+    )
+
+
+def _check_url(url: str, pattern: str) -> str:
+    """ValueError unless it matches and its port, if any, is one. The text may hold a password."""
+    if not re.fullmatch(pattern, url) or not url.isprintable() or "\0" in unquote(url):
+        raise ValueError
+    if urlsplit(url).port == 0:  # reading what is no port raises ValueError too
+        raise ValueError
+    return url
+
+
+def _redis_url(url: str) -> str:
+    return _check_url(url, r"embedded|rediss?://(\S*@)?[^\s/?#@:][^\s@]*|unix://\S*/\S+")
+
+
+def _database_url(url: str) -> str:
+    for scheme, full in (("postgresql://", "postgresql+asyncpg://"), ("sqlite://", "sqlite+aiosqlite://")):
+        if url.startswith(scheme):
+            url = full + url.removeprefix(scheme)
+    return _check_url(url, r"|[a-z0-9+]+://\S+")
+
+
+def _store_url(url: str) -> str:
+    return _check_url(_database_url(url), r"|postgresql\+asyncpg://\S+")
+
+
+def _directory(value: object) -> Path:
+    if not isinstance(value, str | Path) or not str(value).strip() or "\0" in str(value):
+        raise ValueError
+    str(value).encode()  # it must fit into a URL; UnicodeEncodeError is a ValueError
+    try:
+        return Path(value).expanduser().absolute()
+    except RuntimeError as error:  # "~someone" who does not exist
+        raise ValueError from error
+
+
+def _zone(name: str) -> str:
+    try:
+        return ZoneInfo(name).key
+    except (ZoneInfoNotFoundError, OSError) as error:  # OSError: "Europe" is a directory
+        raise ValueError from error
+
+
+def _frozen(value: object) -> object:
+    return tuple(value) if isinstance(value, list) else value
+
+
+def _nothing_for_zero(value: int | None) -> int | None:
+    return value or None
+
+
+class Section(BaseModel):
+    """A frozen group of keys. A key's description completes the sentence "it must be ..."."""
+
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", strict=True, allow_inf_nan=False, hide_input_in_errors=True
+    )
+
+
+class Redis(Section):
+    """The server that holds the live state. `port`: loopback port of the embedded server, None for none."""
+
+    url: Annotated[str, AfterValidator(_redis_url)] = Field(
+        default="embedded",
+        repr=False,
+        description='"embedded", redis://host:6379/0, rediss://host:6379/0 or unix:///path/to/redis.sock'
+        " (special characters in a password percent-encoded)",
+    )
+    port: Annotated[int | None, AfterValidator(_nothing_for_zero)] = Field(
+        default=None, ge=0, le=65535, description="a port from 1 to 65535, or 0 for none"
+    )
+    persistence: Literal["require", "warn", "enable"] = "require"
+    deadline_s: float = _seconds(2.0, 0.05, 60)
+
+
+class Store(Section):
+    """The SQL database of quotaflow itself; see `Settings.store_url`."""
+
+    url: Annotated[str, AfterValidator(_store_url)] = Field(
+        default="",
+        repr=False,
+        description="empty (SQLite: quotaflow.db in data_dir) or postgresql+asyncpg://user:password@host/database"
+        " (special characters in a password percent-encoded)",
+    )
+
+
+class Tasks(Section):
+    """The user's code and the database its sessions open; see `Settings.tasks_database_url`."""
+
+    modules: Annotated[
+        tuple[Annotated[str, Field(pattern=r"^[^\W\d]\w*(\.[^\W\d]\w*)*$")], ...], BeforeValidator(_frozen)
+    ] = Field(default=(), description='a list of module names as one imports them, like ["shop.tasks"] (or shop.tasks,shop.mail)')
+    database_url: Annotated[str, AfterValidator(_database_url)] = Field(
+        default="",
+        repr=False,
+        description="empty (SQLite: app.db in data_dir) or a database URL like sqlite:////path/to/app.db or"
+        " postgresql://user:password@host/database (special characters in a password percent-encoded)",
+    )
+
+
+class Http(Section):
+    """Where the daemon listens; port 0 takes any free one. `allowed_hosts` guards against DNS rebinding."""
+
+    host: str = Field(
+        default="127.0.0.1", pattern=r"^[\w.:%-]+$", description="a host name or address, like 127.0.0.1"
+    )
+    port: int = Field(
+        default=8000, ge=0, le=65535, description="a port from 1 to 65535, or 0 for any free one"
+    )
+    allowed_hosts: Annotated[
+        tuple[Annotated[str, Field(pattern=r"^([\w.*-]+|\[[0-9A-Fa-f:.]+\])$")], ...],
+        BeforeValidator(_frozen),
+    ] = Field(
+        default=("127.0.0.1", "localhost", "[::1]"),
+        min_length=1,
+        description='a list of host names without scheme and port, like ["localhost"] (or localhost,[::1])',
+    )
+
+
+class Scheduler(Section):
+    """How moments are found. A tick later than `misfire_grace_s` is missed."""
+
+    timezone: Annotated[str, AfterValidator(_zone)] = Field(
+        default="UTC", description="the name of a time zone, like UTC or Asia/Shanghai"
+    )
+    misfire_grace_s: float = _seconds(60.0, 0, 604_800)
+
+
+class Runner(Section):
+    """How many runs execute and wait at once, and how long they may still take when the daemon stops."""
+
+    concurrency: int = _whole(50, 1, 10_000, "runs")
+    queue_size: int = _whole(1000, 1, 1_000_000, "runs")
+    shutdown_grace_s: float = _seconds(10.0, 0, 3600)
+
+
+class Journal(Section):
+    """How facts reach SQL, and how many may wait."""
+
+    flush_every_s: float = _seconds(1.0, 0.01, 60)
+    batch: int = _whole(500, 1, 10_000, "facts")
+    log_queue_cap: int = _whole(10_000, 1, 100_000_000, "facts")
+    sync_queue_cap: int = _whole(10_000, 1, 100_000_000, "quotas and tokens")
+    backlog_max: int = _whole(1_000_000, 1, 100_000_000, "facts")
+    trace_calls_per_s: int = _whole(200, 0, 100_000, "calls")
+
+
+class Log(Section):
+    """What is reported, and how it looks."""
+
+    format: Literal["auto", "console", "json"] = "auto"
+    level: Literal["debug", "info", "warning", "error"] = "info"
+
+
+class Settings(Section):
+    """Everything the daemon and the library are told, read once. `repr` shows no URL and no token."""
+
+    data_dir: Annotated[Path, PlainValidator(_directory)] = Field(description="the path of a directory")
+    redis: Redis = Redis()
+    store: Store = Store()
+    tasks: Tasks = Tasks()
+    http: Http = Http()
+    scheduler: Scheduler = Scheduler()
+    runner: Runner = Runner()
+    journal: Journal = Journal()
+    log: Log = Log()
+    quotas: tuple[Quota, ...] = ()
+    admin_token: SecretStr | None = None
+
+    @property
+    def store_url(self) -> str:
+        """SQLAlchemy URL of the store, with an async driver; holds the password."""
+        return self.store.url or self._sqlite("quotaflow.db")
+
+    @property
+    def tasks_database_url(self) -> str:
+        """SQLAlchemy URL of the database that tasks' sessions open, with a driver; holds the password."""
+        return self.tasks.database_url or self._sqlite("app.db")
+
+    def _sqlite(self, name: str) -> str:
+        return f"sqlite+aiosqlite:///{quote(str(self.data_dir / name))}"

@@ -1,0 +1,92 @@
+"""What the journal hands to the store, and what it gets back. Moments in microseconds, amounts in micro-units."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from quotaflow.model import Reason, Status, Trigger
+
+OPEN = tuple(status for status in Status if not status.is_final)
+FAILURES = (Status.FAILED, Status.SOFT_TIMEOUT, Status.HARD_TIMEOUT, Status.DEAD)
+
+ERROR_CHARS = 2_000
+ERROR_TYPE_CHARS = 200
+
+
+@dataclass(frozen=True, slots=True)
+class TraceRow:
+    """One run, from its claim to its end. The fields are the columns of `traces`, in their order.
+
+    `error` is cut to 2,000 characters and `error_type` to 200 when written. `cost_micro` is what was charged.
+    """
+
+    run_id: str
+    task_id: str
+    trigger: Trigger
+    status: Status
+    claimed_us: int
+    quota_id: str | None = None
+    scheduled_for_us: int | None = None
+    started_us: int | None = None
+    finished_us: int | None = None
+    reason: Reason | None = None
+    attempt: int = 1
+    latency_ms: float | None = None
+    wait_ms: float | None = None
+    cost_micro: int = 0
+    error_type: str | None = None
+    error: str | None = None
+    instance_id: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class DeadLetter:
+    """A fact that could not be stored, as it came; `error` says why."""
+
+    event_id: str
+    payload: str
+    error: str
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """Facts to write in one transaction.
+
+    `opened`: claims, as running, limited, skipped or missed rows; a run that is known stays as it is.
+    `closed`: rows with every column; they end a run that is open, and stand for one that is unknown.
+    """
+
+    opened: Sequence[TraceRow] = ()
+    closed: Sequence[TraceRow] = ()
+    dead: Sequence[DeadLetter] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class BatchResult:
+    """What a batch changed; all zero when it had been written before.
+
+    `inserted`: new rows; `ended`: runs that became final; `double_claims`: runs whose tick another run owns;
+    `dead`: new dead letters, those of double claims included.
+    """
+
+    inserted: int = 0
+    ended: int = 0
+    double_claims: int = 0
+    dead: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """What a quota held at a moment, in units, and its counters since it was defined. In the order of the columns."""
+
+    quota_id: str
+    remaining: float
+    allowed: int
+    limited: int
+    clock_jumps: int
+    version: int
+    synced_us: int
+
+
+def storable(text: str, limit: int | None = None) -> str:
+    """Return text that both databases can hold: no NUL, no half of a surrogate pair, at most `limit` characters."""
+    return text[:limit].replace("\0", "\ufffd").encode("utf-8", "replace").decode()

@@ -1,0 +1,23 @@
+"""Locks that every process on one PostgreSQL sees. On SQLite one process owns the file and its one writer waits in line."""
+
+from enum import IntEnum
+
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+_QUOTAFLOW = 0x7166 << 32  # "qf": keeps our numbers apart from other programs' in a shared database
+
+
+class Lock(IntEnum):
+    """What only one transaction does at a time."""
+
+    MIGRATE = 1
+    FENCE = 2
+    JOURNAL = 3  # traces, snapshots and metrics: read, decide, write
+    DEFINITIONS = 4
+
+
+async def lock(connection: AsyncConnection, which: Lock) -> None:
+    """Wait for the lock and keep it until the transaction ends, however it ends."""
+    if connection.dialect.name == "postgresql":
+        await connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _QUOTAFLOW + which})

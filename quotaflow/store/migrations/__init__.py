@@ -1,0 +1,1 @@
+"""Alembic's scripts. They run at start, inside the transaction that `store.migrate` opened."""

@@ -1,0 +1,66 @@
+"""SQLite: one file, one connection that writes, a few that only read."""
+
+import asyncio
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from sqlalchemy import URL, Connection, event
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
+
+from quotaflow.errors import ConfigError
+
+READERS = 4
+
+_WRITER = (
+    "PRAGMA journal_mode = WAL",  # readers never wait for the writer
+    "PRAGMA synchronous = FULL",  # a commit has been fsynced; the journal is trimmed after it
+    "PRAGMA foreign_keys = ON",
+)
+_READER = ("PRAGMA query_only = ON",)
+
+
+def engines(url: URL, deadline_s: float) -> tuple[AsyncEngine, AsyncEngine]:
+    """Return the engine that writes and the one that reads; neither has connected yet.
+
+    :raises ConfigError: for a database that is not a file.
+    """
+    if not url.database or url.database == ":memory:" or url.query:
+        raise ConfigError("store.url for SQLite must name a file and nothing else: sqlite+aiosqlite:///path")
+    return (
+        _engine(url, size=1, pragmas=_WRITER, begin="BEGIN IMMEDIATE", deadline_s=deadline_s),
+        _engine(url, size=READERS, pragmas=_READER, begin="BEGIN", deadline_s=deadline_s),
+    )
+
+
+def _engine(url: URL, *, size: int, pragmas: tuple[str, ...], begin: str, deadline_s: float) -> AsyncEngine:
+    engine = create_async_engine(url, pool_size=size, max_overflow=0, hide_parameters=True)
+    # Half: who waits for a foreign lock hears "locked" from SQLite before the deadline cuts the connection.
+    pragmas = (f"PRAGMA busy_timeout = {int(deadline_s * 500)}", *pragmas)
+
+    @event.listens_for(engine.sync_engine, "connect")
+    def prepare(connection: Any, _record: object) -> None:
+        connection.isolation_level = None  # or the driver would begin by itself, late and deferred
+        cursor = connection.cursor()
+        for pragma in pragmas:
+            cursor.execute(pragma)
+        cursor.close()
+
+    @event.listens_for(engine.sync_engine, "begin")
+    def begin_at_once(connection: Connection) -> None:
+        connection.exec_driver_sql(begin)
+
+    return engine
+
+
+@contextmanager
+def interrupted_after(connection: AsyncConnection, seconds: float) -> Iterator[None]:
+    """Stop SQLite's work after this time. It runs in a thread, where cancelling the await would not reach it."""
+    assert connection.sync_connection is not None  # noqa: S101  it has begun
+    driver = connection.sync_connection.connection.driver_connection
+    assert driver is not None  # noqa: S101
+    timer = asyncio.get_running_loop().call_later(seconds, driver._conn.interrupt)  # noqa: SLF001  the async form needs a task
+    try:
+        yield
+    finally:
+        timer.cancel()

@@ -1,0 +1,131 @@
+"""The tables as they are now. How a database gets here is in `migrations/`; a test holds the two together.
+
+A column's `key` is the name of the field it fills in Python, where times are microseconds and amounts micro-units.
+"""
+
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    Column,
+    Double,
+    Index,
+    Integer,
+    MetaData,
+    String,
+    Table,
+    Text,
+    UniqueConstraint,
+)
+
+from quotaflow.model import Reason, Status, TaskKind, Trigger
+from quotaflow.store.columns import Moment, Units, word
+
+ID = 128  # model.MAX_ID_BYTES; characters, so never too short
+
+metadata = MetaData(
+    naming_convention={
+        "pk": "pk_%(table_name)s",
+        "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+        "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+    }
+)
+
+quotas = Table(
+    "quotas",
+    metadata,
+    Column("id", String(ID), primary_key=True),
+    Column("name", String(ID), nullable=False, unique=True),
+    Column("capacity", Units, key="capacity_micro", nullable=False),
+    Column("refill_rate", Units, key="refill_micro_s", nullable=False),
+    Column("enabled", Boolean, nullable=False),
+    Column("version", Integer, nullable=False),
+    Column("applied_text", Text),  # the declaration last applied; None when no code or config ever declared it
+    Column("created_at", Moment, key="created_us", nullable=False),
+    Column("updated_at", Moment, key="updated_us", nullable=False),
+)
+
+quota_snapshots = Table(
+    "quota_snapshots",
+    metadata,
+    Column("quota_id", String(ID), primary_key=True),
+    Column("remaining", Double, nullable=False),
+    Column("allowed", BigInteger, nullable=False),
+    Column("limited", BigInteger, nullable=False),
+    Column("clock_jumps", BigInteger, nullable=False),
+    Column("version", Integer, nullable=False),
+    Column("synced_at", Moment, key="synced_us", nullable=False),
+)
+
+quota_metrics = Table(
+    "quota_metrics",
+    metadata,
+    Column("quota_id", String(ID), primary_key=True),
+    Column("minute", Moment, key="minute_us", primary_key=True),
+    Column("allowed", BigInteger, nullable=False),
+    Column("r429", BigInteger, nullable=False),
+    Column("ok", BigInteger, nullable=False),
+    Column("err", BigInteger, nullable=False),
+    Column("latency", Text, nullable=False),  # JSON: runs per bucket of metrics.BOUNDS_MS
+    Column("remaining", Double),
+)
+
+tasks = Table(
+    "tasks",
+    metadata,
+    Column("id", String(ID), primary_key=True),
+    Column("name", Text, nullable=False),
+    Column("kind", word(TaskKind), nullable=False),
+    Column("func", Text, nullable=False),
+    Column("cron", Text),
+    Column("timezone", String(64)),
+    Column("quota_name", String(ID)),
+    Column("description", Text),
+    Column("enabled", Boolean, nullable=False),  # the code still declares it
+    Column("paused", Boolean, nullable=False),  # a person's choice; survives new code
+    Column("registered_at", Moment, key="registered_us", nullable=False),
+    Column("updated_at", Moment, key="updated_us", nullable=False),
+)
+
+traces = Table(
+    "traces",
+    metadata,
+    Column("run_id", String(64), primary_key=True),
+    Column("task_id", String(ID), nullable=False),
+    Column("trigger", word(Trigger), nullable=False),
+    Column("status", word(Status), nullable=False),
+    Column("claimed_at", Moment, key="claimed_us", nullable=False),
+    Column("quota_id", String(ID)),
+    Column("scheduled_for", Moment, key="scheduled_for_us"),
+    Column("started_at", Moment, key="started_us"),
+    Column("finished_at", Moment, key="finished_us"),
+    Column("reason", word(Reason)),
+    Column("attempt", Integer, nullable=False),
+    Column("latency_ms", Double),
+    Column("wait_ms", Double),
+    Column("cost", Units, key="cost_micro", nullable=False),
+    Column("error_type", String(200)),
+    Column("error", String(2_000)),
+    Column("instance_id", String(ID)),
+    UniqueConstraint("task_id", "scheduled_for_us"),  # a tick fires once; also finds a task's latest tick
+    # Each list of the edges is newest first, with or without one of these filters.
+    Index(None, "claimed_us", "run_id"),
+    Index(None, "task_id", "claimed_us", "run_id"),
+    Index(None, "quota_id", "claimed_us", "run_id"),
+    Index(None, "status", "claimed_us", "run_id"),
+)
+
+dead_letters = Table(
+    "dead_letters",
+    metadata,
+    Column("event_id", String(128), primary_key=True),
+    Column("payload", Text, nullable=False),
+    Column("error", String(2_000), nullable=False),
+    Column("created_at", Moment, key="created_us", nullable=False),
+)
+
+meta = Table(
+    "meta",
+    metadata,
+    Column("key", String(64), primary_key=True),
+    Column("value", Text, nullable=False),
+)

@@ -1,0 +1,78 @@
+"""The only place that reads a clock. Wall time schedules; monotonic time measures. They never mix."""
+
+import asyncio
+import time
+from typing import Protocol
+
+
+class Clock(Protocol):
+    """Time as the rooms see it. Wall time is whole microseconds since 1970 in UTC."""
+
+    def wall_us(self) -> int:
+        """Microseconds since 1970-01-01T00:00Z; may jump."""
+        ...
+
+    def mono_s(self) -> float:
+        """Seconds on a clock that never jumps; only differences mean anything."""
+        ...
+
+    async def sleep(self, seconds: float) -> None:
+        """Wait this long; zero or less only yields."""
+        ...
+
+
+class SystemClock:
+    """The machine's clocks."""
+
+    def wall_us(self) -> int:
+        """Microseconds since 1970-01-01T00:00Z."""
+        return time.time_ns() // 1_000
+
+    def mono_s(self) -> float:
+        """Seconds since some moment in the past."""
+        return time.monotonic()
+
+    async def sleep(self, seconds: float) -> None:
+        """Wait on the running event loop."""
+        await asyncio.sleep(max(0.0, seconds))
+
+
+class ManualClock:
+    """A clock that moves only when told to: `await clock.advance(5)` wakes the sleepers due by then, in order."""
+
+    def __init__(self, start_us: int = 1_750_000_000_000_000) -> None:
+        self._now_us = start_us
+        self._start_us = start_us
+        self._sleepers: list[tuple[int, int, asyncio.Future[None]]] = []
+        self._order = 0
+
+    def wall_us(self) -> int:
+        """Return the moment it was last moved to."""
+        return self._now_us
+
+    def mono_s(self) -> float:
+        """Seconds since the clock was made."""
+        return (self._now_us - self._start_us) / 1e6
+
+    async def sleep(self, seconds: float) -> None:
+        """Wait until `advance` has passed the moment."""
+        if seconds <= 0:
+            await asyncio.sleep(0)
+            return
+        self._order += 1
+        wake: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._sleepers.append((self._now_us + round(seconds * 1e6), self._order, wake))
+        await wake
+
+    async def advance(self, seconds: float) -> None:
+        """Move forward, waking each sleeper at its own moment and letting it run before the next."""
+        end_us = self._now_us + round(seconds * 1e6)
+        while due := [entry for entry in self._sleepers if entry[0] <= end_us]:
+            first = min(due)
+            self._sleepers.remove(first)
+            self._now_us = max(self._now_us, first[0])
+            if not first[2].done():
+                first[2].set_result(None)
+            for _ in range(10):
+                await asyncio.sleep(0)
+        self._now_us = end_us
