@@ -76,7 +76,7 @@ for _, request in ipairs(requests) do
   reply[#reply + 1] = decider.slot
   reply[#reply + 1] = bucket and bucket.level or 0
   reply[#reply + 1] = word == 'disabled' and -1 or wait
-  reply[#reply + 1] = bucket and time_to_gain(bucket.capacity - bucket.level, bucket.rate) or -1
+  reply[#reply + 1] = bucket and wait_for(bucket, bucket.capacity, now) or -1
 end
 
 for slot, count in ipairs(touched) do

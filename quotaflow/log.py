@@ -80,7 +80,7 @@ def configure(
     level: Literal["debug", "info", "warning", "error"] = "info",
     stream: TextIO | None = None,
 ) -> None:
-    """Send all logging of this process to `stream` (standard error by default); replaces what was set up before.
+    """Send all logging of this process to `stream` (None: standard error) and nowhere else.
 
     :param format: `console` for people, `json` for machines (one object a line, plain ASCII); `auto` is
         `console` on a terminal and `json` elsewhere.
@@ -169,7 +169,7 @@ def _blank_url(word: re.Match[str]) -> str:
 def _escape(_logger: object, _method: str, event: EventDict) -> EventDict:
     """Make every value one line; a traceback keeps its lines, each behind a bar: no log line begins so."""
     return {
-        printable(key): _barred(str(value)) if key in ("exception", "stack") else _one_line(value)
+        printable(key): _barred(str(value)) if key == "exception" else _one_line(value)
         for key, value in event.items()
     }
 

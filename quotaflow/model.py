@@ -116,6 +116,7 @@ class Level:
     allowed: int
     limited: int
     clock_jumps: int
+    version: int
 
 
 class Word(StrEnum):

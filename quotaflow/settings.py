@@ -117,7 +117,7 @@ def _from_file(document: dict[str, Any], file: str, problems: list[str]) -> Iter
         elif key == "admin_token":
             problems.append(f"{file}: a secret does not belong here; set {ADMIN_TOKEN} in the environment")
         else:
-            problems.append(f"{file}: {_unknown(key, _FILE_NAMES)}")
+            problems.append(f"{file}: {_unknown(key, _KEYS if '.' in key else _FILE_NAMES)}")
 
 
 def _flat(document: dict[str, Any]) -> Iterator[tuple[str, object]]:
@@ -202,9 +202,7 @@ def _must_be(key: str) -> str:
 def _settings(
     values: dict[str, object], quotas: tuple[Quota, ...], admin_token: SecretStr | None
 ) -> Settings:
-    sections: dict[str, Any] = {
-        "data_dir": "/"
-    }  # stays only where data_dir was refused: then nothing is returned
+    sections: dict[str, Any] = {"data_dir": "/"}  # a stand-in where data_dir was refused
     for key, value in values.items():
         section, _, name = key.rpartition(".")
         (sections.setdefault(section, {}) if section else sections)[name] = value

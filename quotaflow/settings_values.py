@@ -18,6 +18,8 @@ from pydantic import (
 
 from quotaflow.model import Quota
 
+_ENCODED = " (special characters in a password percent-encoded)"
+
 
 def _whole(default: int | None, low: int, high: int, unit: str) -> Any:
     return Field(
@@ -35,7 +37,8 @@ def _check_url(url: str, pattern: str) -> str:
     """ValueError unless it matches and its port, if any, is one. The text may hold a password."""
     if not re.fullmatch(pattern, url) or not url.isprintable() or "\0" in unquote(url):
         raise ValueError
-    if urlsplit(url).port == 0:  # reading what is no port raises ValueError too
+    parts = urlsplit(url)
+    if parts.port == 0 or parts.netloc.endswith(":"):  # reading what is no port raises ValueError too
         raise ValueError
     return url
 
@@ -95,7 +98,7 @@ class Redis(Section):
         default="embedded",
         repr=False,
         description='"embedded", redis://host:6379/0, rediss://host:6379/0 or unix:///path/to/redis.sock'
-        " (special characters in a password percent-encoded)",
+        + _ENCODED,
     )
     port: Annotated[int | None, AfterValidator(_nothing_for_zero)] = Field(
         default=None, ge=0, le=65535, description="a port from 1 to 65535, or 0 for none"
@@ -111,7 +114,7 @@ class Store(Section):
         default="",
         repr=False,
         description="empty (SQLite: quotaflow.db in data_dir) or postgresql+asyncpg://user:password@host/database"
-        " (special characters in a password percent-encoded)",
+        + _ENCODED,
     )
 
 
@@ -120,12 +123,14 @@ class Tasks(Section):
 
     modules: Annotated[
         tuple[Annotated[str, Field(pattern=r"^[^\W\d]\w*(\.[^\W\d]\w*)*$")], ...], BeforeValidator(_frozen)
-    ] = Field(default=(), description='a list of module names as one imports them, like ["shop.tasks"] (or shop.tasks,shop.mail)')
+    ] = Field(
+        default=(), description='module names as one imports them, like ["shop.mail"] (or shop.mail,shop.web)'
+    )
     database_url: Annotated[str, AfterValidator(_database_url)] = Field(
         default="",
         repr=False,
         description="empty (SQLite: app.db in data_dir) or a database URL like sqlite:////path/to/app.db or"
-        " postgresql://user:password@host/database (special characters in a password percent-encoded)",
+        " postgresql://user:password@host/database" + _ENCODED,
     )
 
 
@@ -144,7 +149,7 @@ class Http(Section):
     ] = Field(
         default=("127.0.0.1", "localhost", "[::1]"),
         min_length=1,
-        description='a list of host names without scheme and port, like ["localhost"] (or localhost,[::1])',
+        description='host names without scheme and port, like ["localhost"] (or localhost,[::1])',
     )
 
 

@@ -96,7 +96,7 @@ def report(outcome: Outcome) -> None:
     run = outcome.run
     fields = {"task_id": run.task_id, "run_id": run.run_id, "trigger": str(run.trigger)}
     if outcome.status is Status.OK:
-        log.info(Event.RUN_FINISHED, **fields, latency_ms=round(outcome.latency_ms, 1))
+        log.debug(Event.RUN_FINISHED, **fields, latency_ms=round(outcome.latency_ms, 1))
     else:
         log.warning(
             Event.RUN_FAILED, **fields, status=str(outcome.status), error_type=outcome.error_type, error=outcome.error

@@ -135,9 +135,9 @@ class Gate:
             self._put(Run(claim.run_id, task.id, trigger, at_us, answer.number, claim.quota_id, claim.cost_micro))
         elif answer.word in REFUSED:
             retry_s = None if answer.number < 0 else answer.number / 1e6
-            log.info(Event.RUN_LIMITED, **fields, quota_id=claim.quota_id, reason=answer.word, retry_after_s=retry_s)
+            log.debug(Event.RUN_LIMITED, **fields, quota_id=claim.quota_id, reason=answer.word, retry_after_s=retry_s)
         elif answer.word in SKIPPED:
-            log.info(Event.RUN_SKIPPED, **fields, reason=answer.word)
+            log.debug(Event.RUN_SKIPPED, **fields, reason=answer.word)
         elif answer.word is Word.MISSED:
-            log.warning(Event.TICK_MISSED, **fields, scheduled_for_us=at_us)
+            log.info(Event.TICK_MISSED, **fields, scheduled_for_us=at_us)
 

@@ -52,12 +52,6 @@ def portion_of(entries: Sequence[tuple[str, dict[str, str]]]) -> Portion | None:
     )
 
 
-def stream_id_after(stream_id: str) -> str:
-    """Return the smallest stream id above this one."""
-    milliseconds, sequence = stream_id.split("-")
-    return f"{milliseconds}-{int(sequence) + 1}"
-
-
 class Flusher:
     """Empties the stream into the store."""
 

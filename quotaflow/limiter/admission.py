@@ -5,10 +5,9 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from redis.asyncio import Redis
-from redis.exceptions import RedisError
 
-from quotaflow.errors import Unavailable
 from quotaflow.limiter import keys
+from quotaflow.limiter.client import reaching
 from quotaflow.limiter.fence import Fence
 from quotaflow.model import Answer, Word
 
@@ -46,6 +45,14 @@ class Closing:
     run_id: str
     fact: str
     expired: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Ends:
+    """The first and the last entry of a stretch of the stream: stream id and event id of its first fact."""
+
+    first: tuple[str, str]
+    last: tuple[str, str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,31 +101,37 @@ class Admission:
         args = [self._backlog_max, *[part for pair in facts for part in pair]]
         return int(await self._fence.run("record", [keys.MARKER, keys.JOURNAL], args))
 
+    async def trim(self, ends: Ends, facts: int) -> int:
+        """Drop journal entries that SQL has committed; -1 when the stream holds something else by now."""
+        return int(await self._fence.run("trim", *trim_call(ends, facts)))
+
     async def beat(self, run_ids: Sequence[str]) -> list[str]:
         """Renew the leases of runs; returns those that somebody else has closed."""
         reply = await self._fence.run("beat", [keys.MARKER, keys.RUNNING], [self._lease_us, *run_ids])
         return [str(run_id) for run_id in reply]
 
-    async def track(self, tasks: Sequence[tuple[str, bool]]) -> list[Cursor]:
-        """Read the cursors of (task id, paused in SQL), starting those that have none at this moment."""
+    async def track(self, tasks: Sequence[tuple[str, bool]], *, from_now: bool = False) -> list[Cursor]:
+        """Read the cursors of (task id, paused in SQL), starting those that have none at this moment.
+
+        `from_now` moves them all up to this moment, as for a schedule that has just been changed.
+        """
         cursors: list[Cursor] = []
         for first in range(0, len(tasks), TASKS_PER_CALL):
             some = tasks[first : first + TASKS_PER_CALL]
             script_keys = [keys.MARKER, *[keys.task(task_id) for task_id, _ in some]]
-            reply = await self._fence.run("track", script_keys, ["1" if paused else "0" for _, paused in some])
+            args = ["1" if from_now else "0", *["1" if paused else "0" for _, paused in some]]
+            reply = await self._fence.run("track", script_keys, args)
             cursors += [Cursor(int(last), bool(paused)) for last, paused in zip(*[iter(reply)] * 2, strict=True)]
         return cursors
 
     async def pause(self, task_id: str, *, paused: bool) -> None:
         """Stop or resume a task everywhere; its ticks are then skipped with a trace."""
-        try:
+        with reaching():
             await self._client.hset(keys.task(task_id), "paused", "1" if paused else "0")
-        except RedisError as error:
-            raise Unavailable(f"Redis cannot be reached: {error}") from error
 
     async def expired(self, limit: int = 256) -> list[tuple[str, str]]:
         """List (run id, fact of its admission) of runs whose lease has run out, oldest first."""
-        try:
+        with reaching():
             seconds, microseconds = await self._client.time()
             now_us = seconds * 1_000_000 + microseconds
             run_ids = await self._client.zrangebyscore(keys.RUNNING, 0, now_us, start=0, num=limit)
@@ -126,8 +139,6 @@ class Admission:
                 for run_id in run_ids:
                     pipe.hget(keys.run(run_id), "fact")
                 facts = await pipe.execute()
-        except RedisError as error:
-            raise Unavailable(f"Redis cannot be reached: {error}") from error
         return [(run_id, fact or "") for run_id, fact in zip(run_ids, facts, strict=True)]
 
     async def hold(self, duty: str, *, ttl_s: float) -> bool:
@@ -148,3 +159,10 @@ def _claim_args(claim: Claim) -> tuple[str, ...]:
         claim.run_id + ".open",
         claim.fact,
     )
+
+
+def trim_call(ends: Ends, facts: int) -> tuple[list[str], list[str]]:
+    """Lay out KEYS and ARGV of trim.lua."""
+    milliseconds, sequence = ends.last[0].split("-")
+    after = f"{milliseconds}-{int(sequence) + 1}"
+    return [keys.MARKER, keys.JOURNAL], [ends.first[1], ends.last[1], ends.last[0], after, str(facts)]

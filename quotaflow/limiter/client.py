@@ -1,12 +1,16 @@
 """Connections to Redis: one attempt each, bounded in time, and checked to be the server that we think it is."""
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from redis.asyncio import BlockingConnectionPool, Redis
 from redis.asyncio.connection import AbstractConnection
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
+from redis.exceptions import RedisError
+
+from quotaflow.errors import Unavailable
 
 OnRunId = Callable[[str], None]
 
@@ -30,7 +34,7 @@ def connect(url: str, *, deadline_s: float, on_run_id: OnRunId | None = None, ma
     }
     if on_run_id is not None:
         options["redis_connect_func"] = _checker(on_run_id)
-    return Redis(connection_pool=BlockingConnectionPool.from_url(url, **options))
+    return Redis.from_pool(BlockingConnectionPool.from_url(url, **options))  # closing the client closes the pool
 
 
 def _checker(on_run_id: OnRunId) -> Callable[[AbstractConnection], Awaitable[None]]:
@@ -48,3 +52,15 @@ def run_id_of(info: str) -> str:
         if line.startswith("run_id:"):
             return line.removeprefix("run_id:").strip()
     return ""
+
+
+@contextmanager
+def reaching() -> Iterator[None]:
+    """Give redis-py's errors our name.
+
+    :raises Unavailable: Redis cannot be reached, or refuses.
+    """
+    try:
+        yield
+    except RedisError as error:
+        raise Unavailable(f"Redis cannot be reached: {error}") from error

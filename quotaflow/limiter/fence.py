@@ -65,6 +65,28 @@ class Incarnations(Protocol):
         ...
 
 
+class MarkerIncarnations:
+    """Reads the number from Redis: for a process without the store, which never loads scripts nor recovers."""
+
+    may_recover = False
+
+    def __init__(self, plain: Redis) -> None:
+        self._plain = plain
+
+    def lock(self) -> AbstractAsyncContextManager[None]:
+        """Never asked for."""
+        raise Unavailable("this process has no store")
+
+    async def read(self) -> Incarnation:
+        """Return what the last recovery left in the marker."""
+        number, run_id = await self._plain.hmget(keys.MARKER, "incarnation", "run_id")
+        return Incarnation(int(number or 0), run_id)
+
+    async def write(self, incarnation: Incarnation) -> None:
+        """Never asked for."""
+        raise Unavailable(f"this process has no store to write incarnation {incarnation.number} to")
+
+
 # Bring Redis up to SQL with the scripts of the new incarnation; ends by writing the marker.
 Raw = Callable[[str, Sequence[str], Sequence[str]], Awaitable[Any]]
 Recover = Callable[[Raw, str], Awaitable[None]]

@@ -4,15 +4,15 @@ from collections.abc import Sequence
 from urllib.parse import unquote
 
 from redis.asyncio import Redis
-from redis.exceptions import RedisError
 
-from quotaflow.errors import NotFound, Unavailable
+from quotaflow.errors import NotFound
 from quotaflow.limiter import keys
+from quotaflow.limiter.client import reaching
 from quotaflow.limiter.decide import Limiter
 from quotaflow.limiter.fence import Fence
 from quotaflow.model import Level, Quota, Reason
 
-_COUNTERS = ("allowed", "limited", "clock_jumps")
+_FIELDS = ("allowed", "limited", "clock_jumps", "version")
 
 
 class QuotaState:
@@ -31,11 +31,9 @@ class QuotaState:
 
     async def forget(self, quota: Quota) -> None:
         """Take a quota out of force; its tasks are skipped from now on."""
-        try:
+        with reaching():
             await self._client.hdel(keys.QUOTAS, keys.encode_id(quota.name))
             await self._client.delete(*keys.bucket(quota.id))
-        except RedisError as error:
-            raise Unavailable(f"Redis cannot be reached: {error}") from error
         self._ids.pop(quota.name, None)
 
     async def refill(self, quota_id: str) -> None:
@@ -52,13 +50,11 @@ class QuotaState:
         if not quota_ids:
             return {}
         looks = await self._limiter.acquire([{quota_id: 0} for quota_id in quota_ids])
-        try:
+        with reaching():
             async with self._client.pipeline(transaction=False) as pipe:
                 for quota_id in quota_ids:
-                    pipe.hmget(keys.quota(quota_id), _COUNTERS)
+                    pipe.hmget(keys.quota(quota_id), _FIELDS)
                 counters = await pipe.execute()
-        except RedisError as error:
-            raise Unavailable(f"Redis cannot be reached: {error}") from error
         return {
             look.quota_id: Level(look.quota_id, look.remaining, *[int(count or 0) for count in counts])
             for look, counts in zip(looks, counters, strict=True)
@@ -71,10 +67,8 @@ class QuotaState:
 
     async def refresh_names(self) -> None:
         """Read again which name has which id."""
-        try:
+        with reaching():
             names = await self._client.hgetall(keys.QUOTAS)
-        except RedisError as error:
-            raise Unavailable(f"Redis cannot be reached: {error}") from error
         self._ids = {unquote(name): unquote(quota_id) for name, quota_id in names.items()}
 
 

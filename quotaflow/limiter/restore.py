@@ -3,12 +3,22 @@
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
+from redis.asyncio import Redis
+
 from quotaflow.limiter import keys
 from quotaflow.limiter.fence import Raw
 from quotaflow.limiter.quotas import definition_args
 from quotaflow.model import Quota
 
 ITEMS_PER_CALL = 200
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """What Redis says of itself: whose it is, and which quotas (name -> id, both encoded) it believes in."""
+
+    store_id: str | None
+    names: Mapping[str, str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +99,11 @@ def run_items(runs: Iterable[OpenRun], lease_us: int) -> list[Item]:
             Item(keys.RUNNING, "open", (run.run_id, str(lease_us))),
         )
     ]
+
+
+async def look(plain: Redis) -> Found:
+    """Read what Redis says of itself."""
+    return Found(await plain.hget(keys.MARKER, "store_id"), await plain.hgetall(keys.QUOTAS))
 
 
 async def write(raw: Raw, items: Sequence[Item], store_id: str, run_id: str) -> None:

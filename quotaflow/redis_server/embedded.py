@@ -1,7 +1,7 @@
 """The embedded server: started by whoever comes first, joined by the others, owned by nobody but itself.
 
-The server process holds `redis.lock`. So the lock says whether a server lives, whatever became of the process that
-started it, and two servers never share one append-only file.
+The server process holds `redis.lock`. So the lock says whether a server lives, whatever became of the process
+that started it, and two servers never share one append-only file.
 """
 
 import asyncio
@@ -17,7 +17,7 @@ from quotaflow.redis_server.launch import last_words, launch
 from quotaflow.redis_server.locks import FileLock
 from quotaflow.redis_server.place import Place
 
-# Neither a flock nor a loading server can tell that it is ready: one must ask. A start takes about 50 ms.
+# A server cannot tell that it is ready, one must ask; an empty one takes about 50 ms.
 ASK_EVERY_S = 0.01
 
 
@@ -48,8 +48,7 @@ class EmbeddedServer:
                 refusal = await _ask(self.socket, b"SHUTDOWN NOSAVE")
                 if refusal:
                     raise Unavailable(f"the embedded server does not stop: {refusal} (see {self.place.log})")
-                while not lock.try_acquire():
-                    await asyncio.sleep(ASK_EVERY_S)
+                await lock.wait()
         except TimeoutError:
             raise Unavailable(f"{_name(lock)} did not stop within {deadline_s:g} s") from None
         finally:
@@ -61,12 +60,12 @@ async def open_embedded(
 ) -> EmbeddedServer:
     """Join the server of `data_dir`, or start it when none runs; returns when it answers.
 
-    Nothing that happens to this process stops the server. `port` adds a loopback port, when this call starts it.
-    Call it, and register the instance, inside one `server_guard`: else the last one out may stop the server between.
+    Nothing that happens to this process stops the server. `port` adds a loopback port if this call starts it.
+    Call it and register the instance inside one `server_guard`, or the last one out may stop it in between.
 
     :raises ConfigError: the server cannot start: no binary, a directory that cannot be used, a damaged
         append-only file (which is for a person to mend).
-    :raises Unavailable: no answer within `deadline_s` seconds; a server that is still loading goes on loading.
+    :raises Unavailable: no answer within `deadline_s` seconds; a server that still loads goes on loading.
     """
     place = Place.at(data_dir)
     lock = FileLock(place.lock)
@@ -74,16 +73,17 @@ async def open_embedded(
     answer = ""
     try:
         async with asyncio.timeout(deadline_s):
-            while answer != "+PONG":
+            while True:
                 if lock.try_acquire():
                     _start(place, lock, port, again=started)
                     started = True
-                await asyncio.sleep(ASK_EVERY_S)
                 answer = await _ask(place.socket(), b"PING")
+                if answer == "+PONG":
+                    return EmbeddedServer(place, place.socket(), started)
+                await asyncio.sleep(ASK_EVERY_S)
     except TimeoutError:
-        detail = answer.removeprefix("-") or "no answer"
-        raise Unavailable(f"{_name(lock)} is not ready after {deadline_s:g} s: {detail}") from None
-    return EmbeddedServer(place, place.socket(), started)
+        said = answer.removeprefix("-") or f"no answer at {place.socket()}"
+        raise Unavailable(f"{_name(lock)} is not ready after {deadline_s:g} s: {said}") from None
 
 
 @contextlib.asynccontextmanager
@@ -95,8 +95,7 @@ async def server_guard(data_dir: Path, *, deadline_s: float = 10.0) -> AsyncIter
     lock = FileLock(Place.at(data_dir).guard)
     try:
         async with asyncio.timeout(deadline_s):
-            while not lock.try_acquire():
-                await asyncio.sleep(ASK_EVERY_S)
+            await lock.wait()
     except TimeoutError:
         raise Unavailable(
             f"process {lock.holder()} has been opening or closing {data_dir} for over {deadline_s:g} s"
@@ -125,7 +124,7 @@ async def _ask(socket: Path, command: bytes) -> str:
         return ""
     try:
         writer.write(command + b"\r\n")
-        return (await reader.readline()).decode().strip()
+        return (await reader.readline()).decode(errors="replace").strip()
     except OSError:
         return ""
     finally:

@@ -1,7 +1,6 @@
 """Start the server binary so that it outlives this process and owns the lock."""
 
 import importlib.util
-import os
 import platform
 import subprocess
 import threading
@@ -52,15 +51,15 @@ def launch(place: Place, lock: FileLock, *, port: int | None, environ: Mapping[s
 
     :raises ConfigError: it cannot be started at all.
     """
-    socket = place.settle(environ)
-    command = [str(binary_path()), *arguments(place, socket, port)]
+    binary = binary_path()
     try:
+        command = [str(binary), *arguments(place, place.settle(environ), port)]
         if place.log.exists():
             place.log.replace(place.log.with_name("redis.log.1"))
         with place.log.open("ab") as log:
             process = _spawn(command, log.fileno(), lock, environ)
     except OSError as error:
-        raise ConfigError(f"cannot start {command[0]}: {error.strerror}; {OWN_SERVER}") from error
+        raise ConfigError(f"cannot start the embedded server: {error}; or {OWN_SERVER}") from error
     lock.hand_over(process.pid)
     # Reaps the server if it ends before us, and keeps `process` from warning that we end before the server.
     threading.Thread(target=process.wait, name="redis-server-reaper", daemon=True).start()

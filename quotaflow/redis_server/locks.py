@@ -1,5 +1,6 @@
 """A lock on a file that ends with its holder, however the holder ends."""
 
+import asyncio
 import contextlib
 import fcntl
 import os
@@ -9,13 +10,15 @@ from typing import Self
 
 from quotaflow.errors import ConfigError, StoreLocked
 
+TRY_EVERY_S = 0.01
+
 
 class FileLock:
-    """An exclusive flock: it lasts as long as any process keeps this opening of the file, and ends with `kill -9` too.
+    """An exclusive flock: it lasts while any process keeps this opening of the file; `kill -9` ends it too.
 
-    The file carries the holder's pid, for people and for messages only; it is never removed, because a process could
-    then lock the removed file while another locks its successor. Threads and tasks of one process exclude each other
-    too, when each has its own FileLock.
+    The file carries the holder's pid, for people and for messages only. It is never removed: a process could
+    then lock the removed file while another locks its successor. Tasks of one process exclude each other too,
+    when each has a FileLock of its own.
     """
 
     def __init__(self, path: Path) -> None:
@@ -50,6 +53,14 @@ class FileLock:
         if not self.try_acquire():
             raise StoreLocked(f"{self.path} is held by process {self.holder() or 'unknown'}")
 
+    async def wait(self) -> None:
+        """Take the lock as soon as nobody has it, without blocking the loop; put a deadline around this.
+
+        :raises ConfigError: the file cannot be opened.
+        """
+        while not self.try_acquire():  # noqa: ASYNC110  nothing tells when a flock becomes free
+            await asyncio.sleep(TRY_EVERY_S)
+
     def holder(self) -> int | None:
         """Return the pid in the file: while the lock is held its holder's, otherwise that of the last one."""
         try:
@@ -72,7 +83,7 @@ class FileLock:
         self.release()
 
     def release(self) -> None:
-        """Let go; harmless when not held. Closing, not LOCK_UN: that would free it for an inheriting child as well."""
+        """Let go; harmless when not held. Never by LOCK_UN: that would take it from a child as well."""
         if self._fd is not None:
             os.close(self._fd)
             self._fd = None

@@ -1,4 +1,4 @@
-"""Where one embedded server keeps its things, and where its socket is when the data directory's path is too long."""
+"""Where one embedded server keeps its things, and its socket when the data directory's path is too long."""
 
 import contextlib
 import hashlib
@@ -58,7 +58,7 @@ class Place:
 
     @property
     def link(self) -> Path:
-        """The socket, or a symbolic link to it: who joins needs not have the environment of who started."""
+        """The socket, or a symbolic link to it: who joins need not have the environment of who started."""
         return self.home / "redis.sock"
 
     def socket(self) -> Path:
@@ -70,7 +70,9 @@ class Place:
             socket = self.link.readlink()
         except OSError:
             return self.link
-        check_private(socket.parent)
+        # A link from before a reboot leads nowhere, until the holder of the lock has made a new one.
+        with contextlib.suppress(FileNotFoundError):
+            check_private(socket.parent)
         return socket
 
     def settle(self, environ: Mapping[str, str]) -> Path:
@@ -105,18 +107,16 @@ def short_socket(home: Path, environ: Mapping[str, str]) -> Path:
 
 
 def check_private(directory: Path) -> None:
-    """Refuse a directory that somebody else made, or can change: the temporary directory is open to everybody.
+    """Refuse a directory that somebody else made or can change: a temporary directory is open to all.
 
     :raises ConfigError: it is no directory, or not this user's alone.
+    :raises FileNotFoundError: nothing is there.
     """
-    try:
-        found = directory.lstat()
-    except FileNotFoundError:
-        raise ConfigError(f"{directory}, where the server's socket was, is gone") from None
-    if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.getuid() or stat.S_IMODE(found.st_mode) != 0o700:  # noqa: PLR2004
+    found = directory.lstat()
+    if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.getuid() or found.st_mode & 0o077:
         raise ConfigError(
-            f"{directory} must be a directory of user {os.getuid()} with mode 0700; "
-            f"it is {stat.filemode(found.st_mode)} of user {found.st_uid}: remove it, or choose a shorter data_dir"
+            f"{directory} must be a directory of user {os.getuid()} with mode 0700; it is "
+            f"{stat.filemode(found.st_mode)} of user {found.st_uid}: remove it, or choose a shorter data_dir"
         )
 
 

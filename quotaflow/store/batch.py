@@ -1,4 +1,4 @@
-"""What the journal hands to the store, and what it gets back. Moments in microseconds, amounts in micro-units."""
+"""What the journal hands over and gets back. Moments are in microseconds, amounts in micro-units."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -7,9 +7,6 @@ from quotaflow.model import Reason, Status, Trigger
 
 OPEN = tuple(status for status in Status if not status.is_final)
 FAILURES = (Status.FAILED, Status.SOFT_TIMEOUT, Status.HARD_TIMEOUT, Status.DEAD)
-
-ERROR_CHARS = 2_000
-ERROR_TYPE_CHARS = 200
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,21 +59,18 @@ class Batch:
 
 @dataclass(frozen=True, slots=True)
 class BatchResult:
-    """What a batch changed; all zero when it had been written before.
+    """What did not go as it should; zero when the batch had been written before.
 
-    `inserted`: new rows; `ended`: runs that became final; `double_claims`: runs whose tick another run owns;
-    `dead`: new dead letters, those of double claims included.
+    `double_claims`: runs whose tick another run owns; `dead`: new dead letters, with those of double claims.
     """
 
-    inserted: int = 0
-    ended: int = 0
     double_claims: int = 0
     dead: int = 0
 
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """What a quota held at a moment, in units, and its counters since it was defined. In the order of the columns."""
+    """What a quota held at a moment, in units, and its counters since it was defined."""
 
     quota_id: str
     remaining: float
@@ -85,8 +79,3 @@ class Snapshot:
     clock_jumps: int
     version: int
     synced_us: int
-
-
-def storable(text: str, limit: int | None = None) -> str:
-    """Return text that both databases can hold: no NUL, no half of a surrogate pair, at most `limit` characters."""
-    return text[:limit].replace("\0", "\ufffd").encode("utf-8", "replace").decode()

@@ -1,29 +1,55 @@
-"""How the model's integers look in SQL: moments as UTC timestamps, amounts as units, so that people can read both."""
+"""How values look in SQL: UTC timestamps, units and words, which people can read, for integers and enums.
 
+Each type gives its processors directly, because the journal writes 20,000 rows a second through them.
+"""
+
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
+from functools import lru_cache
+from typing import Any
 
-from sqlalchemy import DateTime, Dialect, Double, Enum, TypeDecorator
+from sqlalchemy import DateTime, Dialect, Double, String, Text, TypeDecorator
 
 from quotaflow.model import MICRO
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_NAIVE_EPOCH = datetime(1970, 1, 1)  # noqa: DTZ001  SQLite's text has no zone
 _MICROSECOND = timedelta(microseconds=1)
+
+Processor = Callable[[Any], Any]
 
 
 class Moment(TypeDecorator[int]):
-    """Whole microseconds since 1970 in Python; a timestamp in UTC in SQL. SQLite keeps it as sortable text."""
+    """Whole microseconds since 1970 in Python; a UTC timestamp in SQL (in SQLite: text that sorts)."""
 
     impl = DateTime(timezone=True)
     cache_ok = True
 
-    def process_bind_param(self, value: int | None, dialect: Dialect) -> datetime | None:  # noqa: ARG002
-        """Turn microseconds into what the driver takes."""
-        return None if value is None else _EPOCH + timedelta(microseconds=value)
+    def bind_processor(self, dialect: Dialect) -> Processor:
+        """Return the function from microseconds to what the driver takes."""
+        if dialect.name == "sqlite":
+            return _as_text
+        return lambda us: None if us is None else _EPOCH + timedelta(microseconds=us)
 
-    def process_result_value(self, value: datetime | None, dialect: Dialect) -> int | None:  # noqa: ARG002
-        """Turn what the driver gives (SQLite: without a zone) into microseconds."""
-        return None if value is None else (value.replace(tzinfo=UTC) - _EPOCH) // _MICROSECOND
+    def result_processor(self, dialect: Dialect, coltype: object) -> Processor:  # noqa: ARG002
+        """Return the function from what the driver gives to microseconds."""
+        if dialect.name == "sqlite":
+            return lambda text: (
+                None if text is None else (datetime.fromisoformat(text) - _NAIVE_EPOCH) // _MICROSECOND
+            )
+        return lambda moment: None if moment is None else (moment - _EPOCH) // _MICROSECOND
+
+
+def _as_text(us: int | None) -> str | None:
+    """Write `2025-06-15 15:06:40.000000`, the form that SQLite's own functions read."""
+    return None if us is None else f"{_second(us // MICRO)}.{us % MICRO:06d}"
+
+
+@lru_cache(maxsize=1024)
+def _second(seconds: int) -> str:
+    # Cached: the moments of a batch fall into few seconds, and formatting one takes 3 us.
+    return (_NAIVE_EPOCH + timedelta(seconds=seconds)).isoformat(" ")
 
 
 class Units(TypeDecorator[int]):
@@ -32,15 +58,48 @@ class Units(TypeDecorator[int]):
     impl = Double
     cache_ok = True
 
-    def process_bind_param(self, value: int | None, dialect: Dialect) -> float | None:  # noqa: ARG002
-        """Turn micro-units into units."""
-        return None if value is None else value / MICRO
+    def bind_processor(self, dialect: Dialect) -> Processor:  # noqa: ARG002
+        """Return the function from micro-units to units."""
+        return lambda micro: None if micro is None else micro / MICRO
 
-    def process_result_value(self, value: float | None, dialect: Dialect) -> int | None:  # noqa: ARG002
-        """Turn units into micro-units."""
-        return None if value is None else round(value * MICRO)
+    def result_processor(self, dialect: Dialect, coltype: object) -> Processor:  # noqa: ARG002
+        """Return the function from units to micro-units."""
+        return lambda units: None if units is None else round(units * MICRO)
 
 
-def word(words: type[StrEnum]) -> Enum:
-    """Return the type of a column that holds one word of a closed list, kept as plain text."""
-    return Enum(words, native_enum=False, length=16, values_callable=lambda kind: [item.value for item in kind])
+class Word(TypeDecorator[StrEnum]):
+    """One word of a closed list."""
+
+    impl = String
+    cache_ok = True
+
+    def __init__(self, words: type[StrEnum]) -> None:
+        super().__init__(16)
+        self.words = words
+
+    def bind_processor(self, dialect: Dialect) -> Processor:  # noqa: ARG002
+        """Return the function from a member to plain text; drivers bind its subclasses slowly."""
+        return lambda word: None if word is None else word.value
+
+    def result_processor(self, dialect: Dialect, coltype: object) -> Processor:  # noqa: ARG002
+        """Return the function from text to the member."""
+        return lambda text: None if text is None else self.words(text)
+
+
+class Clean(TypeDecorator[str]):
+    """Text from anywhere, made fit for both databases: no NUL, no lone surrogate, at most `limit` long."""
+
+    impl = Text
+    cache_ok = True
+
+    def __init__(self, limit: int | None = None) -> None:
+        super().__init__()
+        self.limit = limit
+
+    def bind_processor(self, dialect: Dialect) -> Processor:  # noqa: ARG002
+        """Return the function that cuts and replaces."""
+        return lambda text: (
+            None
+            if text is None
+            else text[: self.limit].replace("\0", "\ufffd").encode("utf-8", "replace").decode()
+        )

@@ -15,7 +15,7 @@ from quotaflow.store.failures import BROKEN, explain
 
 
 class Database:
-    """The connections to one SQL database. Made by `open`; everything fails with Unavailable after `deadline_s`."""
+    """The connections to one SQL database. Whatever takes longer than `deadline_s` fails with Unavailable."""
 
     def __init__(self, url: URL, deadline_s: float) -> None:
         self.deadline_s = deadline_s
@@ -49,18 +49,24 @@ class Database:
     def write(self, *, deadline_s: float | None = None) -> AbstractAsyncContextManager[AsyncConnection]:
         """Open a transaction that commits at the end and leaves nothing behind when the block raises.
 
-        :raises Unavailable: no connection, no lock or no answer in time. :raises InvalidInput: a value SQL cannot hold.
+        :raises Unavailable: no connection, no lock or no answer in time.
+        :raises InvalidInput: a value that SQL cannot hold.
         """
-        return self._transaction(self._writer, deadline_s or self.deadline_s)
+        return self._transaction(self._writer, deadline_s)
 
     def read(self) -> AbstractAsyncContextManager[AsyncConnection]:
         """Open a transaction for reading; fails as `write` does."""
-        return self._transaction(self._reader, self.deadline_s)
+        return self._transaction(self._reader, None)
 
     @asynccontextmanager
-    async def _transaction(self, engine: AsyncEngine, deadline_s: float) -> AsyncIterator[AsyncConnection]:
+    async def _transaction(
+        self, engine: AsyncEngine, own_deadline_s: float | None
+    ) -> AsyncIterator[AsyncConnection]:
+        deadline_s = own_deadline_s or self.deadline_s
         try:
             async with asyncio.timeout(deadline_s), engine.begin() as connection:
+                if self.is_postgres and own_deadline_s:
+                    await postgres.allow(connection, own_deadline_s)
                 with nullcontext() if self.is_postgres else sqlite.interrupted_after(connection, deadline_s):
                     yield connection
         except BROKEN as error:

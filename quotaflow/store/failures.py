@@ -1,7 +1,15 @@
 """What went wrong in SQL, in the words of errors.py: later, never with this value, or a bug of ours."""
 
-from sqlalchemy.exc import DatabaseError, DBAPIError, IntegrityError, NotSupportedError, ProgrammingError
-from sqlalchemy.exc import InterfaceError, SQLAlchemyError, StatementError
+from sqlalchemy.exc import (
+    DatabaseError,
+    DBAPIError,
+    IntegrityError,
+    InterfaceError,
+    NotSupportedError,
+    ProgrammingError,
+    SQLAlchemyError,
+    StatementError,
+)
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from quotaflow.errors import InvalidInput, QuotaflowError, Unavailable
@@ -9,7 +17,7 @@ from quotaflow.errors import InvalidInput, QuotaflowError, Unavailable
 # Whatever a driver lets through: SQLAlchemy wraps most, but not a broken connect or a text that is not UTF-8.
 BROKEN = (SQLAlchemyError, OSError, UnicodeError, OverflowError)
 
-# SQLSTATE classes. Away: connection, login, no such database, rolled back (deadlock), resources, not now, operator, system.
+# SQLSTATE classes: connection, login, no such database, deadlock, resources, not now, operator, system.
 _AWAY = ("08", "28", "3D", "40", "53", "55", "57", "58")
 _READ_ONLY = "25006"  # a failover left us on a replica
 _BAD_VALUE = ("22", "23")
@@ -24,7 +32,8 @@ def explain(error: BaseException, *, where: str, deadline_s: float) -> Quotaflow
         return Unavailable(f"cannot reach {where}: {_line(error)}")
     if isinstance(error, DBAPIError):
         return _explain_driver(error, where)
-    if isinstance(error, UnicodeError | OverflowError | StatementError):
+    value = error.orig if isinstance(error, StatementError) else error
+    if isinstance(value, UnicodeError | OverflowError | LookupError | TypeError):
         return InvalidInput(f"SQL cannot hold this value: {_line(error)}")
     return None
 

@@ -1,4 +1,4 @@
-"""Locks that every process on one PostgreSQL sees. On SQLite one process owns the file and its one writer waits in line."""
+"""Locks that every process on one PostgreSQL sees. SQLite needs none: it admits one writer."""
 
 from enum import IntEnum
 
@@ -14,7 +14,7 @@ class Lock(IntEnum):
     MIGRATE = 1
     FENCE = 2
     JOURNAL = 3  # traces, snapshots and metrics: read, decide, write
-    DEFINITIONS = 4
+    DEFINITIONS = 4  # quotas, tasks, meta
 
 
 async def lock(connection: AsyncConnection, which: Lock) -> None:

@@ -1,11 +1,11 @@
-"""`quota_metrics`: what happened to a quota in one minute. Rows only grow, by differences that are counted once."""
+"""`quota_metrics`: what happened to a quota in one minute. Rows only grow; every difference counts once."""
 
 import json
 from bisect import bisect_left
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
-from sqlalchemy import select, tuple_
+from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from quotaflow.model import Status
@@ -15,6 +15,8 @@ from quotaflow.store.tables import quota_metrics
 
 MINUTE_US = 60_000_000
 BOUNDS_MS = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1_000, 2_000, 5_000, 10_000, 20_000, 60_000)
+
+OUTCOMES = (Status.OK, *FAILURES, Status.LOST)  # of runs that nobody stopped and nothing kept from running
 
 Key = tuple[str, int]  # quota id, first microsecond of the minute
 
@@ -35,10 +37,8 @@ class Minute:
     remaining: float | None = None
 
     def count(self, ended: TraceRow) -> None:
-        """Count a run that became final; only what ran to an end of its own is a success or an error."""
+        """Count a run that has an outcome."""
         is_ok = ended.status is Status.OK
-        if not is_ok and ended.status not in FAILURES and ended.status is not Status.LOST:
-            return
         self.ok += is_ok
         self.err += not is_ok
         if ended.latency_ms is not None:
@@ -55,6 +55,11 @@ class Minute:
             remaining=self.remaining if newer.remaining is None else newer.remaining,
         )
 
+    def columns(self) -> tuple[int, int, int, int, str, float | None]:
+        """Return the values as `quota_metrics` keeps them."""
+        latency = json.dumps(self.latency, separators=(",", ":"))
+        return self.allowed, self.r429, self.ok, self.err, latency, self.remaining
+
 
 def minute_of(moment_us: int) -> int:
     """Return the first microsecond of a moment's minute."""
@@ -62,38 +67,29 @@ def minute_of(moment_us: int) -> int:
 
 
 def count_ended(rows: Iterable[TraceRow]) -> dict[Key, Minute]:
-    """Count runs that became final under the minute of their end; runs without a quota are nobody's."""
+    """Count outcomes under the minute of their end; runs without a quota are nobody's."""
     grown: dict[Key, Minute] = {}
     for row in rows:
-        if row.quota_id is not None and row.finished_us is not None:
+        if row.status in OUTCOMES and row.quota_id is not None and row.finished_us is not None:
             grown.setdefault((row.quota_id, minute_of(row.finished_us)), Minute()).count(row)
     return grown
 
 
 async def grow(connection: AsyncConnection, grown: Mapping[Key, Minute]) -> None:
     """Add to the stored minutes. The caller holds the journal's lock, so that nobody adds in between."""
-    stored = await _read(connection, sorted(grown))
-    sums = {key: stored.get(key, Minute()).plus(minute) for key, minute in grown.items()}
-    rows = [
-        {
-            "quota_id": quota_id,
-            "minute_us": minute_us,
-            "allowed": total.allowed,
-            "r429": total.r429,
-            "ok": total.ok,
-            "err": total.err,
-            "latency": json.dumps(total.latency, separators=(",", ":")),
-            "remaining": total.remaining,
-        }
-        for (quota_id, minute_us), total in sums.items()
-    ]
+    rows = []
+    for minute_us in sorted({minute_us for _, minute_us in grown}):
+        here = {quota_id: minute for (quota_id, at_us), minute in grown.items() if at_us == minute_us}
+        stored = await _read(connection, minute_us, list(here))
+        sums = {quota_id: stored.get(quota_id, Minute()).plus(minute) for quota_id, minute in here.items()}
+        rows += [(quota_id, minute_us, *total.columns()) for quota_id, total in sums.items()]
     await insert_or_replace(connection, quota_metrics, rows)
 
 
-async def _read(connection: AsyncConnection, keys: list[Key]) -> dict[Key, Minute]:
-    c = quota_metrics.c
-    rows = await fetch_in(connection, select(quota_metrics), tuple_(c.quota_id, c.minute_us), keys)
+async def _read(connection: AsyncConnection, minute_us: int, quota_ids: list[str]) -> dict[str, Minute]:
+    query = select(quota_metrics).where(quota_metrics.c.minute_us == minute_us)
+    rows = await fetch_in(connection, query, quota_metrics.c.quota_id, quota_ids)
     return {
-        (quota_id, minute_us): Minute(allowed, r429, ok, err, json.loads(latency), remaining)
-        for quota_id, minute_us, allowed, r429, ok, err, latency, remaining in rows
+        quota_id: Minute(allowed, r429, ok, err, json.loads(latency), remaining)
+        for quota_id, _, allowed, r429, ok, err, latency, remaining in rows
     }

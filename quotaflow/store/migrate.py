@@ -1,4 +1,4 @@
-"""Bring the database to the schema of this program, or refuse to touch it. Safe when two daemons start at once."""
+"""Bring the database to this program's schema, or refuse to touch it. Two daemons may start at once."""
 
 from pathlib import Path
 
@@ -23,8 +23,6 @@ async def upgrade(database: Database) -> None:
     async with database.write(deadline_s=DEADLINE_S) as connection:
         if await _is_current(connection):
             return
-        if database.is_postgres:
-            await connection.execute(text("SET LOCAL statement_timeout = 0"))
         await lock(connection, Lock.MIGRATE)
         if not await _is_current(connection):  # somebody else may have done it while we waited
             await connection.run_sync(_run)
@@ -33,7 +31,9 @@ async def upgrade(database: Database) -> None:
 async def _is_current(connection: AsyncConnection) -> bool:
     version = await connection.run_sync(_version)
     if version is not None and version > HEAD:
-        raise ConfigError(f"the store has schema {version}, this program knows {HEAD}; install the newer quotaflow")
+        raise ConfigError(
+            f"the store has schema {version}, this program knows {HEAD}; install the newer quotaflow"
+        )
     return version == HEAD
 
 

@@ -42,3 +42,8 @@ async def check_durable(connection: AsyncConnection) -> None:
     value = await connection.scalar(text("SHOW synchronous_commit"))
     if value not in _DURABLE:
         raise ConfigError(f"PostgreSQL answers synchronous_commit = {value}; the journal needs it on")
+
+
+async def allow(connection: AsyncConnection, seconds: float) -> None:
+    """Give the statements of this transaction another time than the pool's."""
+    await connection.execute(text(f"SET LOCAL statement_timeout = {int(seconds * 1000)}"))

@@ -55,7 +55,7 @@ def _engine(url: URL, *, size: int, pragmas: tuple[str, ...], begin: str, deadli
 
 @contextmanager
 def interrupted_after(connection: AsyncConnection, seconds: float) -> Iterator[None]:
-    """Stop SQLite's work after this time. It runs in a thread, where cancelling the await would not reach it."""
+    """Stop SQLite's work after this time: it runs in a thread, where cancelling the await does not reach."""
     assert connection.sync_connection is not None  # noqa: S101  it has begun
     driver = connection.sync_connection.connection.driver_connection
     assert driver is not None  # noqa: S101

@@ -1,6 +1,6 @@
 """The tables as they are now. How a database gets here is in `migrations/`; a test holds the two together.
 
-A column's `key` is the name of the field it fills in Python, where times are microseconds and amounts micro-units.
+A column's `key` is the field it fills in Python, where times are microseconds and amounts micro-units.
 """
 
 from sqlalchemy import (
@@ -18,7 +18,7 @@ from sqlalchemy import (
 )
 
 from quotaflow.model import Reason, Status, TaskKind, Trigger
-from quotaflow.store.columns import Moment, Units, word
+from quotaflow.store.columns import Clean, Moment, Units, Word
 
 ID = 128  # model.MAX_ID_BYTES; characters, so never too short
 
@@ -39,7 +39,9 @@ quotas = Table(
     Column("refill_rate", Units, key="refill_micro_s", nullable=False),
     Column("enabled", Boolean, nullable=False),
     Column("version", Integer, nullable=False),
-    Column("applied_text", Text),  # the declaration last applied; None when no code or config ever declared it
+    Column(
+        "applied_text", Text
+    ),  # the declaration last applied; None when no code or config ever declared it
     Column("created_at", Moment, key="created_us", nullable=False),
     Column("updated_at", Moment, key="updated_us", nullable=False),
 )
@@ -74,7 +76,7 @@ tasks = Table(
     metadata,
     Column("id", String(ID), primary_key=True),
     Column("name", Text, nullable=False),
-    Column("kind", word(TaskKind), nullable=False),
+    Column("kind", Word(TaskKind), nullable=False),
     Column("func", Text, nullable=False),
     Column("cron", Text),
     Column("timezone", String(64)),
@@ -82,6 +84,7 @@ tasks = Table(
     Column("description", Text),
     Column("enabled", Boolean, nullable=False),  # the code still declares it
     Column("paused", Boolean, nullable=False),  # a person's choice; survives new code
+    Column("cron_override", Text),  # the same: another expression than the code's
     Column("registered_at", Moment, key="registered_us", nullable=False),
     Column("updated_at", Moment, key="updated_us", nullable=False),
 )
@@ -91,35 +94,35 @@ traces = Table(
     metadata,
     Column("run_id", String(64), primary_key=True),
     Column("task_id", String(ID), nullable=False),
-    Column("trigger", word(Trigger), nullable=False),
-    Column("status", word(Status), nullable=False),
+    Column("trigger", Word(Trigger), nullable=False),
+    Column("status", Word(Status), nullable=False),
     Column("claimed_at", Moment, key="claimed_us", nullable=False),
     Column("quota_id", String(ID)),
     Column("scheduled_for", Moment, key="scheduled_for_us"),
     Column("started_at", Moment, key="started_us"),
     Column("finished_at", Moment, key="finished_us"),
-    Column("reason", word(Reason)),
+    Column("reason", Word(Reason)),
     Column("attempt", Integer, nullable=False),
     Column("latency_ms", Double),
     Column("wait_ms", Double),
     Column("cost", Units, key="cost_micro", nullable=False),
-    Column("error_type", String(200)),
-    Column("error", String(2_000)),
+    Column("error_type", Clean(200)),
+    Column("error", Clean(2_000)),
     Column("instance_id", String(ID)),
     UniqueConstraint("task_id", "scheduled_for_us"),  # a tick fires once; also finds a task's latest tick
     # Each list of the edges is newest first, with or without one of these filters.
-    Index(None, "claimed_us", "run_id"),
-    Index(None, "task_id", "claimed_us", "run_id"),
-    Index(None, "quota_id", "claimed_us", "run_id"),
-    Index(None, "status", "claimed_us", "run_id"),
+    Index(None, "claimed_us"),
+    Index(None, "task_id", "claimed_us"),
+    Index(None, "quota_id", "claimed_us"),
+    Index(None, "status", "claimed_us"),
 )
 
 dead_letters = Table(
     "dead_letters",
     metadata,
     Column("event_id", String(128), primary_key=True),
-    Column("payload", Text, nullable=False),
-    Column("error", String(2_000), nullable=False),
+    Column("payload", Clean, nullable=False),
+    Column("error", Clean(2_000), nullable=False),
     Column("created_at", Moment, key="created_us", nullable=False),
 )
 

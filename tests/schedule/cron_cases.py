@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 Step = tuple[int, tuple[datetime, ...], datetime]
 
 HOUR, DAY = 3_600, 86_400
+NEAR = 3 * HOUR  # around a shift
 FROM_S = int(datetime(2020, 1, 1, tzinfo=UTC).timestamp())
 UNTIL_S = int(datetime(2030, 1, 1, tzinfo=UTC).timestamp())
 
@@ -90,8 +91,9 @@ CALENDAR = (
     "7 7 7 7 7",
     "10/7 5/9 10/9 2/3 2/2",
 )
-# cronsim steps by whole hours, and by dates whose midnight may not exist: Gaza's 27 March 2021 began at 01:00,
-# which it takes for a match of hour 0.
+WITH_SECONDS = ("*/10 * * * * *", "0 30 2 * * *", "5,35 45-59/7 1 * * *", "* 0-59 0-23 * * *")
+# cronsim steps by whole hours, and by dates whose midnight may not exist: 27 March 2021 began at 01:00 in
+# Gaza, which it takes for hour 0.
 CRONSIM_WRONG = (
     ("Australia/Lord_Howe", "30 * * * *"),  # leaves out the half hour that follows a shift
     ("Australia/Lord_Howe", "0 */2 * * *"),  # the same, and then a shift of phase
@@ -221,7 +223,7 @@ MOVED_CLOCKS = (
 )
 
 # Days of January 2026, whose 1st is a Thursday.
-DAY_RULE = (
+DAY_RULE: tuple[tuple[str, list[int]], ...] = (
     ("0 0 13 * 5", [2, 9, 13, 16, 23, 30]),  # either: the 13th, and Fridays
     ("0 0 13 * 1-7/4", [2, 5, 9, 12, 13, 16, 19, 23, 26, 30]),
     ("0 0 */13 * 5", []),  # both: the 1st, 14th and 27th, if a Friday

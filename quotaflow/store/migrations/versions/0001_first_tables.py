@@ -19,7 +19,7 @@ def upgrade() -> None:
         "dead_letters",
         sa.Column("event_id", sa.String(128), nullable=False),
         sa.Column("payload", sa.Text, nullable=False),
-        sa.Column("error", sa.String(2_000), nullable=False),
+        sa.Column("error", sa.Text, nullable=False),
         sa.Column("created_at", _MOMENT, nullable=False),
         sa.PrimaryKeyConstraint("event_id", name="pk_dead_letters"),
     )
@@ -84,6 +84,7 @@ def _tasks() -> None:
         sa.Column("description", sa.Text),
         sa.Column("enabled", sa.Boolean, nullable=False),
         sa.Column("paused", sa.Boolean, nullable=False),
+        sa.Column("cron_override", sa.Text),
         sa.Column("registered_at", _MOMENT, nullable=False),
         sa.Column("updated_at", _MOMENT, nullable=False),
         sa.PrimaryKeyConstraint("id", name="pk_tasks"),
@@ -107,12 +108,12 @@ def _traces() -> None:
         sa.Column("latency_ms", sa.Double),
         sa.Column("wait_ms", sa.Double),
         sa.Column("cost", sa.Double, nullable=False),
-        sa.Column("error_type", sa.String(200)),
-        sa.Column("error", sa.String(2_000)),
+        sa.Column("error_type", sa.Text),
+        sa.Column("error", sa.Text),
         sa.Column("instance_id", _ID),
         sa.PrimaryKeyConstraint("run_id", name="pk_traces"),
         sa.UniqueConstraint("task_id", "scheduled_for", name="uq_traces_task_id_scheduled_for"),
     )
     for filtered in ([], ["task_id"], ["quota_id"], ["status"]):
-        columns = [*filtered, "claimed_at", "run_id"]
+        columns = [*filtered, "claimed_at"]
         op.create_index("_".join(["ix_traces", *columns]), "traces", columns)

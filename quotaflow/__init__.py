@@ -1,0 +1,22 @@
+"""Scheduled and on-demand work under quotas that hold across every process sharing one Redis."""
+
+from quotaflow.errors import NotOpen, QuotaExceeded, QuotaflowError, Unavailable
+from quotaflow.flow import Quotaflow
+from quotaflow.model import Decision
+from quotaflow.runner.decorators import LimitCallTask, LimitTask, SchedulerTask
+from quotaflow.runner.injection import TaskContext
+from quotaflow.runner.limits import SoftTimeLimitExceeded
+
+__all__ = [
+    "Decision",
+    "LimitCallTask",
+    "LimitTask",
+    "NotOpen",
+    "QuotaExceeded",
+    "Quotaflow",
+    "QuotaflowError",
+    "SchedulerTask",
+    "SoftTimeLimitExceeded",
+    "TaskContext",
+    "Unavailable",
+]

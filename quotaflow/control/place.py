@@ -1,0 +1,85 @@
+"""What this process may own: the data directory, the store's file, the embedded server."""
+
+import contextlib
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from quotaflow.errors import StoreLocked, Unavailable
+from quotaflow.limiter.instances import Instances
+from quotaflow.log import Event, get_logger
+from quotaflow.redis_server.embedded import EmbeddedServer, open_embedded, server_guard
+from quotaflow.redis_server.locks import FileLock
+from quotaflow.settings import Settings
+
+log = get_logger(room="place")
+
+DAEMON = "daemon"
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """`owns_store`: this process may open the SQL store."""
+
+    owns_store: bool
+
+
+@contextlib.asynccontextmanager
+async def claim_place(settings: Settings, role: str) -> AsyncIterator[Place]:
+    """Take the locks that belong to the role, for as long as the block runs.
+
+    :raises StoreLocked: another daemon has this data directory, or another process writes this SQLite store.
+    """
+    settings.data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
+    with contextlib.ExitStack() as stack:
+        if role == DAEMON:
+            _take(stack, settings.data_dir / "daemon.lock", f"another daemon uses {settings.data_dir}")
+        path = sqlite_path(settings.store_url)
+        if path is None:
+            yield Place(owns_store=True)
+            return
+        lock = FileLock(path.with_name(path.name + ".lock"))
+        owns = lock.try_acquire()
+        if owns:
+            stack.callback(lock.release)
+        elif role == DAEMON:
+            raise StoreLocked(
+                f"process {lock.holder() or 'unknown'} writes the SQLite store {path}; one process at a time can. "
+                "Stop it, or use PostgreSQL for several daemons (store.url)"
+            )
+        yield Place(owns_store=owns)
+
+
+def _take(stack: contextlib.ExitStack, path: Path, why: str) -> None:
+    lock = FileLock(path)
+    if not lock.try_acquire():
+        raise StoreLocked(f"{why} (process {lock.holder() or 'unknown'}); stop it or choose another data_dir")
+    stack.callback(lock.release)
+
+
+def sqlite_path(url: str) -> Path | None:
+    """Return the file of a SQLite URL; None for another database."""
+    scheme, _, path = url.partition(":///")
+    return Path(path) if scheme.startswith("sqlite") else None
+
+
+async def open_redis(settings: Settings) -> tuple[str, EmbeddedServer | None]:
+    """Return the URL of the server, and the embedded server when it is one."""
+    if settings.redis.url != "embedded":
+        return settings.redis.url, None
+    async with server_guard(settings.data_dir):
+        server = await open_embedded(settings.data_dir, port=settings.redis.port)
+    return server.url, server
+
+
+async def release_redis(settings: Settings, server: EmbeddedServer | None, instances: Instances) -> None:
+    """Sign off; the last instance to leave stops the embedded server."""
+    try:
+        if server is None:
+            await instances.leave()
+            return
+        async with server_guard(settings.data_dir):
+            if not await instances.leave():
+                await server.shutdown()
+    except Unavailable as error:
+        log.warning(Event.REDIS_AWAY, error=str(error))

@@ -1,0 +1,123 @@
+"""Quotas for people: the definition in SQL, put into force in Redis, shown with what it holds."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from quotaflow.control.recovery import all_quotas
+from quotaflow.errors import Unavailable
+from quotaflow.limiter.quotas import QuotaState
+from quotaflow.log import Event, get_logger
+from quotaflow.model import Level, Quota, amount_micro
+from quotaflow.store import Store
+
+log = get_logger(room="quotas")
+
+
+@dataclass(frozen=True, slots=True)
+class QuotaView:
+    """A quota and what it holds; `level` is None while Redis cannot be asked."""
+
+    quota: Quota
+    level: Level | None
+
+
+class QuotaDesk:
+    """Changes quotas and shows them. A change acts at once, everywhere, without a restart."""
+
+    def __init__(self, store: Store, state: QuotaState) -> None:
+        self._store = store
+        self._state = state
+        self._pending: set[str] = set()
+
+    async def declare(self, quotas: Sequence[Quota]) -> None:
+        """Apply the configuration's quotas where their text changed, and put all of SQL's into force."""
+        for quota in quotas:
+            text = f"{quota.name} {quota.capacity_micro} {quota.refill_micro_s} {quota.enabled}"
+            await self._store.apply_declared(quota, text)
+        for quota in await all_quotas(self._store):
+            await self._state.define(quota)
+
+    async def create(self, quota: Quota) -> QuotaView:
+        """Add a quota.
+
+        :raises Conflict: its id or name is taken.
+        """
+        return await self._in_force(await self._store.insert_quota(quota))
+
+    async def change(
+        self,
+        quota_id: str,
+        *,
+        capacity: object = None,
+        refill_rate: object = None,
+        enabled: bool | None = None,
+    ) -> QuotaView:
+        """Change what is given; a smaller capacity cuts the level.
+
+        :raises NotFound: no such quota.
+        :raises InvalidInput: naming the field.
+        """
+        quota = await self._store.update_quota(
+            quota_id,
+            capacity_micro=None if capacity is None else amount_micro(capacity, field="capacity", minimum=1),
+            refill_micro_s=None if refill_rate is None else amount_micro(refill_rate, field="refill_rate"),
+            enabled=enabled,
+        )
+        return await self._in_force(quota)
+
+    async def remove(self, quota_id: str) -> None:
+        """Delete a quota; its history stays.
+
+        :raises NotFound: no such quota.
+        """
+        quota = await self._store.get_quota(quota_id)
+        await self._store.delete_quota(quota_id)
+        await self._state.forget(quota)
+
+    async def refill(self, quota_id: str) -> QuotaView:
+        """Fill a quota to its capacity at once."""
+        quota = await self._store.get_quota(quota_id)
+        await self._state.refill(quota_id)
+        return await self._view(quota)
+
+    async def get(self, quota_id: str) -> QuotaView:
+        """Return one quota.
+
+        :raises NotFound: no such quota.
+        """
+        return await self._view(await self._store.get_quota(quota_id))
+
+    async def page(self, cursor: str | None, limit: int) -> tuple[list[QuotaView], str | None]:
+        """Return a page of quotas, ordered by id, and the cursor of the next."""
+        page = await self._store.list_quotas(cursor, limit=limit)
+        levels = await self._levels([quota.id for quota in page.items])
+        return [QuotaView(quota, levels.get(quota.id)) for quota in page.items], page.next_cursor
+
+    async def levels(self) -> dict[str, Level]:
+        """Look at every quota.
+
+        :raises Unavailable: Redis cannot be asked.
+        """
+        return await self._state.levels([quota.id for quota in await all_quotas(self._store)])
+
+    async def settle(self) -> None:
+        """Put into force what Redis could not take when it was changed."""
+        for quota_id in list(self._pending):
+            await self._state.define(await self._store.get_quota(quota_id))
+            self._pending.discard(quota_id)
+
+    async def _in_force(self, quota: Quota) -> QuotaView:
+        self._pending.add(quota.id)
+        await self._state.define(quota)
+        self._pending.discard(quota.id)
+        log.info(Event.QUOTA_CHANGED, quota_id=quota.id, version=quota.version)
+        return await self._view(quota)
+
+    async def _view(self, quota: Quota) -> QuotaView:
+        return QuotaView(quota, (await self._levels([quota.id])).get(quota.id))
+
+    async def _levels(self, quota_ids: list[str]) -> dict[str, Level]:
+        try:
+            return await self._state.levels(quota_ids)
+        except Unavailable:
+            return {}

@@ -1,0 +1,117 @@
+"""Recovery: drain the journal into SQL, then bring Redis up to SQL, then let everybody in again."""
+
+from collections.abc import Awaitable, Callable, Mapping
+from contextlib import AbstractAsyncContextManager
+
+from quotaflow import facts
+from quotaflow.control.closing import LEASE_S
+from quotaflow.errors import StoreMismatch
+from quotaflow.journal.flusher import Flusher, Portion
+from quotaflow.limiter import keys, restore
+from quotaflow.limiter.admission import Ends, trim_call
+from quotaflow.limiter.fence import Incarnation, Raw
+from quotaflow.model import Quota
+from quotaflow.store import Store, TraceRow
+
+
+class StoreIncarnations:
+    """Keeps the number in SQL."""
+
+    may_recover = True
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+
+    def lock(self) -> AbstractAsyncContextManager[None]:
+        """Keep every other process from recovering."""
+        return self._store.fence_lock()
+
+    async def read(self) -> Incarnation:
+        """Return the current one."""
+        return Incarnation(*await self._store.read_incarnation())
+
+    async def write(self, incarnation: Incarnation) -> None:
+        """Make it the current one."""
+        await self._store.write_incarnation(incarnation.number, incarnation.run_id or "")
+
+
+class Recovery:
+    """What the fence calls, under its lock, when Redis may have lost data."""
+
+    def __init__(self, store: Store, look: Callable[[], Awaitable[restore.Found]], flusher: Flusher) -> None:
+        self._store = store
+        self._look = look
+        self._flusher = flusher
+
+    async def __call__(self, raw: Raw, run_id: str) -> None:
+        """Recover; running it twice changes nothing.
+
+        :raises StoreMismatch: this Redis carries the journal of another store.
+        """
+        store_id = await self._store.store_id()
+        found = await self._look()
+        if found.store_id is not None and found.store_id != store_id:
+            raise StoreMismatch(
+                "this Redis belongs to another quotaflow store; point redis.url at its own server or database, "
+                f"or remove the keys {keys.TAG}:* if nobody needs them"
+            )
+        await self._flusher.drain(_raw_trim(raw))
+        await restore.write(raw, await self._items(found.names), store_id, run_id)
+
+    async def _items(self, in_redis: Mapping[str, str]) -> list[restore.Item]:
+        quotas = await all_quotas(self._store)
+        counters = {
+            snapshot.quota_id: restore.Counters(snapshot.allowed, snapshot.limited)
+            for snapshot in await self._store.snapshots()
+        }
+        ticks = await self._store.last_ticks()
+        tasks = [
+            restore.KnownTask(task.id, ticks.get(task.id, task.registered_us), task.paused)
+            for task in await self._store.list_tasks()
+        ]
+        runs = [restore.OpenRun(row.run_id, open_fact(row)) for row in await self._store.open_runs()]
+        return [
+            *restore.quota_items(quotas, counters, in_redis),
+            *restore.task_items(tasks),
+            *restore.run_items(runs, round(LEASE_S * 1e6)),
+        ]
+
+
+async def all_quotas(store: Store) -> list[Quota]:
+    """Read every definition."""
+    quotas: list[Quota] = []
+    cursor: str | None = None
+    while True:
+        page = await store.list_quotas(cursor, limit=500)
+        quotas += page.items
+        cursor = page.next_cursor
+        if cursor is None:
+            return quotas
+
+
+def open_fact(row: TraceRow) -> str:
+    """Write again the line that opened a run."""
+    fields: dict[str, facts.Value] = {
+        "run": row.run_id,
+        "task": row.task_id,
+        "quota": row.quota_id,
+        "trigger": row.trigger,
+        "at": row.scheduled_for_us,
+        "cost": row.cost_micro,
+        "attempt": row.attempt,
+        "instance": row.instance_id,
+        "claimed": row.claimed_us,
+    }
+    return facts.encode(facts.OPEN, fields)
+
+
+def ends_of(portion: Portion) -> Ends:
+    """Tell the limiter which stretch of the stream a portion was."""
+    return Ends((portion.first_id, portion.first_event), (portion.last_id, portion.last_event))
+
+
+def _raw_trim(raw: Raw) -> Callable[[Portion], Awaitable[int]]:
+    async def trim(portion: Portion) -> int:
+        return int(await raw("trim", *trim_call(ends_of(portion), len(portion.facts))))
+
+    return trim

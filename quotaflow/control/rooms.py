@@ -1,0 +1,128 @@
+"""The rooms of one process, wired: who hands what to whom. Nothing here starts or waits."""
+
+from quotaflow.control.calls import LimitedCalls
+from quotaflow.control.closing import LEASE_S, Closer, Leases
+from quotaflow.control.duty import Duty
+from quotaflow.control.gate import Gate
+from quotaflow.control.quotas import QuotaDesk
+from quotaflow.control.recovery import Recovery, ends_of
+from quotaflow.control.stats import Statistics
+from quotaflow.control.storing import Writer
+from quotaflow.control.tasks import TaskDesk
+from quotaflow.ids import Ids
+from quotaflow.journal.flusher import Flusher, Portion
+from quotaflow.journal.recorder import Recorder
+from quotaflow.journal.snapshots import Snapshotter
+from quotaflow.limiter import keys, restore
+from quotaflow.limiter.admission import Admission
+from quotaflow.limiter.client import connect
+from quotaflow.limiter.decide import Limiter
+from quotaflow.limiter.fence import Fence, Incarnations, MarkerIncarnations
+from quotaflow.limiter.instances import Instances
+from quotaflow.limiter.quotas import QuotaState
+from quotaflow.limiter.server import Server
+from quotaflow.limiter.waiting import Lines
+from quotaflow.runner.execute import Executor
+from quotaflow.runner.pool import Pool
+from quotaflow.runner.registry import Registry
+from quotaflow.runner.sessions import Sessions
+from quotaflow.schedule.ticker import Ticker
+from quotaflow.settings import Settings
+from quotaflow.store import Store
+from quotaflow.timing import Clock
+
+
+class Deciding:
+    """What every process has: decisions, waiting, and the traces of its calls."""
+
+    def __init__(
+        self, settings: Settings, registry: Registry, url: str, role: str, clock: Clock, incarnations: Incarnations | None
+    ) -> None:
+        deadline_s, journal = settings.redis.deadline_s, settings.journal
+        self.settings, self.registry, self.clock = settings, registry, clock
+        self.ids = Ids(clock)
+        self.plain = connect(url, deadline_s=deadline_s, max_connections=8)
+        self.client = connect(url, deadline_s=deadline_s, on_run_id=lambda run_id: self.fence.saw_run_id(run_id))
+        self.fence = Fence(
+            self.client, self.plain, incarnations or MarkerIncarnations(self.plain), deadline_s=deadline_s
+        )
+        self.server = Server(self.plain)
+        self.instances = Instances(self.client, self.ids.node, role, clock.wall_us())
+        self.limiter = Limiter(self.fence)
+        self.quota_state = QuotaState(self.fence, self.limiter, self.client)
+        self.admission = Admission(
+            self.fence, self.client, instance=self.ids.node, lease_s=LEASE_S, backlog_max=journal.backlog_max
+        )
+        self.recorder = Recorder(
+            self.admission.record, clock, per_second=journal.trace_calls_per_s, cap=journal.log_queue_cap
+        )
+        self.lines = Lines(self.limiter, clock)
+        self.working = Working(self)
+        self.calls = LimitedCalls(self.working.gate, self.lines, self.recorder, clock, self.ids)
+
+    async def close(self) -> None:
+        """Close what connects to somewhere."""
+        await self.working.sessions.close()
+        await self.client.aclose()
+        await self.plain.aclose()
+
+
+class Working:
+    """What a daemon adds: ticks and runs. A library builds it too, to know quotas by name, and starts none of it."""
+
+    def __init__(self, base: Deciding) -> None:
+        settings, clock, runner = base.settings, base.clock, base.settings.runner
+        self.sessions = Sessions(settings.tasks_database_url)
+        self.closer = Closer(base.admission, clock, base.ids.node, size=runner.queue_size)
+        self.pool = Pool(
+            clock,
+            Executor(clock, self.sessions, threads=runner.concurrency),
+            base.registry.get,
+            self.closer.deliver,
+            concurrency=runner.concurrency,
+            queue_size=runner.queue_size,
+        )
+        self.gate = Gate(base.registry, base.admission, base.quota_state, self.pool.inbox.put, clock, base.ids)
+        self.ticker = Ticker(
+            clock, base.ids, self.gate.claim, self.pool.inbox, grace_s=settings.scheduler.misfire_grace_s
+        )
+        self.leases = Leases(base.admission, clock, lambda: [*self.pool.open_runs(), *self.closer.unwritten()])
+
+
+class Storing:
+    """What a process with the store adds: definitions, the flush, recovery, figures."""
+
+    def __init__(self, base: Deciding, store: Store, url: str) -> None:
+        settings, clock, journal = base.settings, base.clock, base.settings.journal
+        self.store = store
+        self.reader = connect(url, deadline_s=settings.redis.deadline_s + 1, max_connections=4)
+        writer = Writer(store, clock)
+
+        async def trim(portion: Portion) -> int:
+            return await base.admission.trim(ends_of(portion), len(portion.facts))
+
+        self.flusher = Flusher(self.reader, keys.JOURNAL, writer.batch, trim, clock, batch=journal.batch)
+        self.recovery = Recovery(store, lambda: restore.look(base.plain), self.flusher)
+        self.duty = Duty("flusher", base.admission, clock)
+        self.quotas = QuotaDesk(store, base.quota_state)
+        self.snapshotter = Snapshotter(
+            self.quotas.levels, writer.snapshots, clock, every_s=journal.flush_every_s
+        )
+        self.tasks = TaskDesk(
+            base.registry, store, base.admission, base.working.ticker, clock, settings.scheduler.timezone
+        )
+        self.statistics = Statistics(
+            settings=settings,
+            fence=base.fence,
+            server=base.server,
+            instances=base.instances,
+            flusher=self.flusher,
+            snapshotter=self.snapshotter,
+            recorder=base.recorder,
+            lines=base.lines,
+            store=store,
+            levels=self.quotas.levels,
+        )
+
+
+

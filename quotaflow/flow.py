@@ -1,0 +1,270 @@
+"""Settings -> rooms -> one task group. Data flows one way: ticker, gate, pool, closer, journal, store.
+
+`Quotaflow.open` starts what a library needs: decisions, waiting, traces, and the flush while that duty is ours.
+`working` adds what a daemon does: ticks and runs. Stopping follows the flow: the ticker ends first, the pool empties,
+the last outcomes are journalled, the last batch is written, then the store closes, then the embedded server.
+"""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Coroutine, Mapping
+from pathlib import Path
+from typing import Any, Self
+
+from quotaflow.control.gate import Triggered
+from quotaflow.control.place import Place, claim_place, open_redis, release_redis
+from quotaflow.control.quotas import QuotaDesk
+from quotaflow.control.recovery import StoreIncarnations
+from quotaflow.control.rooms import Deciding, Storing
+from quotaflow.control.stats import Statistics
+from quotaflow.control.tasks import TaskDesk, plans_of
+from quotaflow.errors import NotFound, NotOpen, QuotaflowError, Unavailable
+from quotaflow.log import Event, get_logger
+from quotaflow.model import Decision, Reason, cost_micro
+from quotaflow.runner import calls
+from quotaflow.runner.registry import REGISTRY, Registry
+from quotaflow.settings import Settings, load
+from quotaflow.store import Store
+from quotaflow.timing import SystemClock
+
+log = get_logger(room="flow")
+
+START_S = 60.0  # recovery drains the journal first; 1e6 facts take about 20 s
+STOP_S = 10.0  # for the last batch; what is left stays in Redis and is flushed by the next
+FOLLOW_S = 2.0  # how soon this process takes over what another one changed
+
+
+class Quotaflow:
+    """One open quotaflow: decisions, quotas, tasks and traces. Made by `Quotaflow.open`."""
+
+    def __init__(self, base: Deciding, storing: Storing | None) -> None:
+        self._base = base
+        self._storing = storing
+        self._is_working = False
+        self.settings = base.settings
+
+    @classmethod
+    @contextlib.asynccontextmanager
+    async def open(
+        cls,
+        config: str | Path | Settings | None = None,
+        *,
+        registry: Registry = REGISTRY,
+        role: str = "library",
+        **flags: object,
+    ) -> AsyncIterator[Self]:
+        """Connect and serve until the block ends.
+
+        :param config: path of a config.toml (default ./config.toml, or all defaults), or Settings.
+        :param flags: single settings, section and key joined: `redis__url="redis://localhost"`.
+        :raises ConfigError: configuration that cannot work.
+        :raises Unavailable: Redis or SQL cannot be reached.
+        """
+        settings = config if isinstance(config, Settings) else load(Path(config) if config else None, **flags)
+        async with contextlib.AsyncExitStack() as stack:
+            stack.enter_context(unwrapped())
+            place = await stack.enter_async_context(claim_place(settings, role))
+            store = await _open_store(stack, settings, place)
+            url, server = await open_redis(settings)
+            base = Deciding(settings, registry, url, role, SystemClock(), StoreIncarnations(store) if store else None)
+            stack.push_async_callback(base.close)
+            storing = Storing(base, store, url) if store else None
+            flow = cls(base, storing)
+            stack.push_async_callback(release_redis, settings, server, base.instances)
+            async with asyncio.TaskGroup() as group:
+                tasks = [group.create_task(work) for work in flow._duties()]
+                await flow._ready()
+                calls.opened(base.calls)
+                try:
+                    yield flow
+                finally:
+                    calls.closed(base.calls)
+                    await asyncio.shield(flow._finish())
+                    for task in tasks:
+                        task.cancel()
+
+    @contextlib.asynccontextmanager
+    async def working(self) -> AsyncIterator[None]:
+        """Tick and run tasks until the block ends, then stop in order: finish or interrupt within the grace."""
+        work, grace_s = self._base.working, self.settings.runner.shutdown_grace_s
+        await self.tasks.declare(plans_of(self._base.registry, self.settings.scheduler.timezone))
+        async with asyncio.TaskGroup() as group:
+            ticking = group.create_task(work.ticker.run())
+            pool = group.create_task(work.pool.run())
+            others = [group.create_task(loop) for loop in (work.closer.run(), work.leases.run(), self._follow())]
+            self._is_working = True
+            try:
+                yield
+            finally:
+                self._is_working = False
+                ticking.cancel()
+                work.pool.inbox.close()
+                await asyncio.shield(_within(pool, grace_s, work.pool.interrupt))
+                await asyncio.shield(_quietly(work.closer.settle(), STOP_S))
+                for task in others:
+                    task.cancel()
+
+    async def acquire(self, quota: str | Mapping[str, float], cost: float = 1) -> Decision:
+        """Take units of one quota, or of several at once, all or none.
+
+        :param quota: a quota's name, or a mapping of names to costs.
+        :param cost: units, a multiple of 0.000001; 0 looks without taking.
+        :raises NotFound: no such quota.
+        :raises InvalidInput: a cost that is none.
+        :raises Unavailable: Redis does not answer; whether units were taken is then unknown.
+        """
+        wanted = quota if isinstance(quota, Mapping) else {quota: cost}
+        request = {self._id_of(name): cost_micro(units) for name, units in wanted.items()}
+        decision = (await self._base.limiter.acquire([request]))[0]
+        if decision.reason is Reason.MISSING:
+            await self._base.quota_state.refresh_names()
+            request = {self._id_of(name): cost_micro(units) for name, units in wanted.items()}
+            decision = (await self._base.limiter.acquire([request]))[0]
+        if decision.reason is Reason.MISSING:
+            raise NotFound(f'no quota "{decision.quota_id}"')
+        return decision
+
+    async def acquire_id(self, quota_id: str, cost: object = 1) -> Decision:
+        """Do the same for one quota by its id."""
+        decision = (await self._base.limiter.acquire([{quota_id: cost_micro(cost)}]))[0]
+        if decision.reason is Reason.MISSING:
+            raise NotFound(f'no quota "{quota_id}"')
+        return decision
+
+    async def trigger(self, task_id: str) -> Triggered:
+        """Run a task now, under its quota, on this daemon.
+
+        :raises NotFound: no such task. :raises NotOpen: this process does not run tasks.
+        """
+        if not self._is_working:
+            raise NotOpen("this process does not run tasks; ask a daemon: POST /api/tasks/{id}/trigger")
+        return await self._base.working.gate.trigger(task_id)
+
+    @property
+    def quotas(self) -> QuotaDesk:
+        """Define, change and look at quotas."""
+        return self._with_store().quotas
+
+    @property
+    def tasks(self) -> TaskDesk:
+        """Look at tasks, pause them, change when they run."""
+        return self._with_store().tasks
+
+    @property
+    def store(self) -> Store:
+        """Read traces."""
+        return self._with_store().store
+
+    @property
+    def statistics(self) -> Statistics:
+        """Figures, and whether this process is fit to serve."""
+        return self._with_store().statistics
+
+    @property
+    def instance_id(self) -> str:
+        """Name of this process among all."""
+        return self._base.ids.node
+
+    def work_statistics(self) -> dict[str, dict[str, int]]:
+        """Return how full ticker and runner are."""
+        work = self._base.working
+        return {"ticker": work.ticker.statistics(), "runner": work.pool.statistics(), "leases": {"lost": work.leases.lost}}
+
+    def _with_store(self) -> Storing:
+        if self._storing is None:
+            raise NotOpen("this process has no store: a daemon on this SQLite file has it; ask that daemon")
+        return self._storing
+
+    def _id_of(self, name: str) -> str:
+        return self._base.quota_state.id_of(name) or name
+
+    def _duties(self) -> list[Coroutine[Any, Any, None]]:
+        base, storing = self._base, self._storing
+        if storing is None:
+            return [base.fence.serve(_nothing), base.recorder.run(), self._beat()]
+        return [
+            base.fence.serve(storing.recovery),
+            base.recorder.run(),
+            self._beat(),
+            storing.duty.run(),
+            storing.flusher.run(storing.duty.is_held),
+            storing.snapshotter.run(storing.duty.is_held),
+        ]
+
+    async def _ready(self) -> None:
+        await self._base.server.ping()
+        await self._base.fence.wait_ready(START_S)
+        await self._base.instances.beat()
+        if self._storing is not None:
+            await self._storing.quotas.declare(self.settings.quotas)
+        await self._base.quota_state.refresh_names()
+
+    async def _beat(self) -> None:
+        while True:
+            await self._base.clock.sleep(FOLLOW_S)
+            with contextlib.suppress(Unavailable):
+                await self._base.instances.beat()
+                await self._base.quota_state.refresh_names()
+
+    async def _follow(self) -> None:
+        while True:
+            await self._base.clock.sleep(FOLLOW_S)
+            try:
+                await self.tasks.follow()
+                await self.quotas.settle()
+            except QuotaflowError as error:
+                log.warning(Event.STORE_AWAY, error=str(error))
+
+    async def _finish(self) -> None:
+        """Write the last batch. What cannot be written in time stays in Redis."""
+        await _quietly(self._base.recorder.drain(), STOP_S)
+        if self._storing is not None:
+            await _quietly(self._storing.flusher.drain(), STOP_S)
+            await _quietly(self._storing.snapshotter.once(), STOP_S)
+            await _quietly(self._storing.duty.give_up(), STOP_S)
+
+
+async def _open_store(stack: contextlib.AsyncExitStack, settings: Settings, place: Place) -> Store | None:
+    if not place.owns_store:
+        return None
+    store = await Store.open(settings.store_url)
+    stack.push_async_callback(store.close)
+    return store
+
+
+async def _within(pool: asyncio.Task[None], grace_s: float, interrupt: Any) -> None:
+    """Let the pool finish; interrupt it when the grace is over."""
+    done, _ = await asyncio.wait([pool], timeout=grace_s)
+    if not done:
+        interrupt()
+        await asyncio.wait([pool], timeout=STOP_S)
+
+
+async def _quietly(work: Coroutine[Any, Any, Any], deadline_s: float) -> None:
+    """Do one last thing; a failure is told and stops nothing."""
+    try:
+        async with asyncio.timeout(deadline_s):
+            await work
+    except (QuotaflowError, TimeoutError, OSError) as error:
+        log.warning(Event.JOURNAL_FAILED, error=str(error) or "not finished in time; it stays in Redis")
+
+
+async def _nothing(*_: object) -> None:
+    """Recovery of a process that may not recover."""
+
+
+@contextlib.contextmanager
+def unwrapped() -> Any:
+    """Let an error of ours leave a task group as itself; it says more than the group does."""
+    try:
+        yield
+    except BaseExceptionGroup as group:
+        matched, rest = group.split(QuotaflowError)
+        if matched is None or (rest is not None and rest.split(asyncio.CancelledError)[1] is not None):
+            raise
+        raise _first(matched) from None
+
+
+def _first(group: BaseExceptionGroup[Any]) -> BaseException:
+    error = group.exceptions[0]
+    return _first(error) if isinstance(error, BaseExceptionGroup) else error

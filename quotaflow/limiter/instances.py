@@ -1,0 +1,69 @@
+"""Who is alive: every open Quotaflow writes a heartbeat into qf:instances."""
+
+import json
+import os
+import socket
+from dataclasses import asdict, dataclass
+
+from redis.asyncio import Redis
+
+from quotaflow.limiter import keys
+from quotaflow.limiter.client import reaching
+
+ALIVE_S = 10.0  # without a beat for this long an instance counts as gone
+FORGET_S = 3600.0
+
+
+@dataclass(frozen=True, slots=True)
+class Instance:
+    """One process. Moments in microseconds."""
+
+    id: str
+    role: str  # daemon | library
+    host: str
+    pid: int
+    started_us: int
+    beat_us: int
+
+    def is_alive(self, now_us: int) -> bool:
+        """It has beaten within the last 10 s."""
+        return now_us - self.beat_us < ALIVE_S * 1e6
+
+
+class Instances:
+    """The list of processes, and our own entry in it."""
+
+    def __init__(self, client: Redis, instance_id: str, role: str, started_us: int) -> None:
+        self._client = client
+        self._id = instance_id
+        self._role = role
+        self._started_us = started_us
+
+    async def beat(self) -> None:
+        """Say that we are alive; forget who has been silent for an hour."""
+        now_us = await self._now_us()
+        entry = Instance(self._id, self._role, socket.gethostname(), os.getpid(), self._started_us, now_us)
+        text = json.dumps({key: value for key, value in asdict(entry).items() if key != "id"})
+        with reaching():
+            await self._client.hset(keys.INSTANCES, self._id, text)
+            for other in await self.all():
+                if now_us - other.beat_us > FORGET_S * 1e6:
+                    await self._client.hdel(keys.INSTANCES, other.id)
+
+    async def leave(self) -> list[Instance]:
+        """Take our entry away; returns who else is alive."""
+        now_us = await self._now_us()
+        with reaching():
+            await self._client.hdel(keys.INSTANCES, self._id)
+        return [other for other in await self.all() if other.is_alive(now_us)]
+
+    async def all(self) -> list[Instance]:
+        """Return every entry, ours included."""
+        with reaching():
+            entries = await self._client.hgetall(keys.INSTANCES)
+        return [Instance(id=instance_id, **json.loads(text)) for instance_id, text in entries.items()]
+
+    async def _now_us(self) -> int:
+        with reaching():
+            seconds, microseconds = await self._client.time()
+        return int(seconds) * 1_000_000 + int(microseconds)

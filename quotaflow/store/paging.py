@@ -1,0 +1,14 @@
+"""Pages by cursor: each begins after the last item of the one before, so nothing shifts as rows arrive."""
+
+from dataclasses import dataclass
+from typing import Generic, TypeVar
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Page(Generic[T]):
+    """Some items in order, and the cursor of the next page, None at the end. Cursors are opaque text."""
+
+    items: list[T]
+    next_cursor: str | None

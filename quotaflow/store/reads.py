@@ -1,0 +1,114 @@
+"""Reading traces: lists for people, and what recovery needs."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import ColumnElement, Select, func, select, tuple_
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from quotaflow.errors import InvalidInput, NotFound
+from quotaflow.model import Status, Trigger
+from quotaflow.store import meta
+from quotaflow.store.batch import OPEN, TraceRow
+from quotaflow.store.paging import Page
+from quotaflow.store.tables import dead_letters, tasks, traces
+
+_c = traces.c
+MOMENT_DIGITS = 17  # to the year 5138
+_NEWEST_FIRST = (_c.claimed_us.desc(), _c.run_id.desc())
+
+
+@dataclass(frozen=True, slots=True)
+class TraceFilter:
+    """Which traces to list; None does not filter.
+
+    `since_us` <= claimed < `until_us`; `text` stands somewhere in the error, in either case.
+    """
+
+    task_id: str | None = None
+    quota_id: str | None = None
+    status: Status | None = None
+    trigger: Trigger | None = None
+    since_us: int | None = None
+    until_us: int | None = None
+    text: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class StoreCounts:
+    """How many rows there are: traces by status (where there are any), dead letters, double claims ever."""
+
+    traces: dict[Status, int]
+    dead_letters: int
+    double_claims: int
+
+
+async def list_traces(
+    connection: AsyncConnection, wanted: TraceFilter, cursor: str | None, limit: int
+) -> Page[TraceRow]:
+    """Return traces newest first, those older than the cursor.
+
+    :raises InvalidInput: a cursor that is none of ours.
+    """
+    statement = select(traces).where(*_conditions(wanted)).order_by(*_NEWEST_FIRST).limit(limit + 1)
+    if cursor is not None:
+        statement = _older(statement, cursor)
+    found = [TraceRow(*row) for row in await connection.execute(statement)]
+    last = found[limit - 1] if len(found) > limit else None
+    return Page(found[:limit], f"{last.claimed_us}.{last.run_id}" if last else None)
+
+
+def _conditions(wanted: TraceFilter) -> Iterator[ColumnElement[bool]]:
+    for name in ("task_id", "quota_id", "status", "trigger"):
+        value = getattr(wanted, name)
+        if value is not None:
+            yield _c[name] == value
+    if wanted.since_us is not None:
+        yield _c.claimed_us >= wanted.since_us
+    if wanted.until_us is not None:
+        yield _c.claimed_us < wanted.until_us
+    if wanted.text is not None:
+        yield _c.error.icontains(wanted.text, autoescape=True)
+
+
+def _older(statement: Select[*tuple[Any, ...]], cursor: str) -> Select[*tuple[Any, ...]]:
+    moment, dot, run_id = cursor.partition(".")
+    if not (dot and run_id and moment.isascii() and moment.isdigit() and len(moment) <= MOMENT_DIGITS):
+        raise InvalidInput("cursor is not one that a list of traces gave", field="cursor")
+    return statement.where(tuple_(_c.claimed_us, _c.run_id) < (int(moment), run_id))
+
+
+async def get_trace(connection: AsyncConnection, run_id: str) -> TraceRow:
+    """Return one trace.
+
+    :raises NotFound: no such run is recorded.
+    """
+    row = (await connection.execute(select(traces).where(_c.run_id == run_id))).one_or_none()
+    if row is None:
+        raise NotFound(f"no trace has the run id {run_id!r}")
+    return TraceRow(*row)
+
+
+async def open_runs(connection: AsyncConnection) -> list[TraceRow]:
+    """Return the runs that have not ended, oldest first, for recovery."""
+    statement = select(traces).where(_c.status.in_(OPEN)).order_by(_c.claimed_us, _c.run_id)
+    return [TraceRow(*row) for row in await connection.execute(statement)]
+
+
+async def last_ticks(connection: AsyncConnection) -> dict[str, int]:
+    """Return the latest recorded tick of every registered task that has one, for recovery."""
+    latest = select(func.max(_c.scheduled_for_us)).where(_c.task_id == tasks.c.id).scalar_subquery()
+    rows = await connection.execute(select(tasks.c.id, latest))
+    return {task_id: moment for task_id, moment in rows if moment is not None}
+
+
+async def count_rows(connection: AsyncConnection) -> StoreCounts:
+    """Count for the statistics."""
+    by_status = await connection.execute(select(_c.status, func.count()).group_by(_c.status))
+    letters = await connection.scalar(select(func.count()).select_from(dead_letters))
+    return StoreCounts(
+        traces=dict(by_status.all()),
+        dead_letters=letters or 0,
+        double_claims=await meta.get_count(connection, meta.DOUBLE_CLAIMS),
+    )

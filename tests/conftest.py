@@ -1,0 +1,36 @@
+"""Servers that tests ask for by name; each is started once for a run, when the first test wants it."""
+
+from collections.abc import AsyncIterator, Iterator
+
+import pytest
+
+from tests.servers import PostgresProcess, ValkeyProcess
+
+
+@pytest.fixture(scope="session")
+def valkey_server() -> Iterator[ValkeyProcess]:
+    """One server for all tests; ask for `valkey` instead."""
+    with ValkeyProcess() as server:
+        yield server
+
+
+@pytest.fixture
+def valkey(valkey_server: ValkeyProcess) -> ValkeyProcess:
+    """Give an empty server without scripts. A test that changes its configuration starts its own instead."""
+    valkey_server.start()
+    valkey_server.clear()
+    return valkey_server
+
+
+@pytest.fixture(scope="session")
+def postgres_server() -> Iterator[PostgresProcess]:
+    """One PostgreSQL for all tests; ask for `postgres` instead."""
+    with PostgresProcess() as server:
+        yield server
+
+
+@pytest.fixture
+async def postgres(postgres_server: PostgresProcess) -> AsyncIterator[str]:
+    """Give the URL of an empty database of the test's own."""
+    async with postgres_server.database() as url:
+        yield url

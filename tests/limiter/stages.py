@@ -1,0 +1,126 @@
+"""Three stages for the same stories: plain Python, fakeredis, and a real server whose clock cannot be set."""
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Any, Protocol
+
+import time_machine
+from fakeredis import FakeAsyncRedis
+
+from quotaflow.limiter import keys
+from quotaflow.limiter.decide import arguments
+from quotaflow.limiter.quotas import definition_args
+from quotaflow.limiter.scripts import assemble_all
+from quotaflow.model import Quota
+from tests.limiter.plain import Answer, Plain, PlainQuotas
+
+START_US = 1_750_000_000_000_000
+NEAR_US = 20_000  # how much real time may pass unnoticed in one step on a real server
+
+Ask = Sequence[Mapping[str, int]]
+
+
+class Stage(Protocol):
+    """Where a story is played."""
+
+    slack_us: int  # how far apart the moment meant and the moment decided may be
+
+    async def define(self, quota: Quota) -> None: ...
+    async def ask(self, after_us: int, requests: Ask) -> list[Answer]: ...
+
+
+class PlainStage:
+    """The model itself."""
+
+    slack_us = 0
+
+    def __init__(self) -> None:
+        self.quotas = PlainQuotas(START_US)
+
+    async def define(self, quota: Quota) -> None:
+        self.quotas.buckets[quota.id] = Plain(quota.capacity_micro, quota.refill_micro_s, quota.enabled)
+
+    async def ask(self, after_us: int, requests: Ask) -> list[Answer]:
+        self.quotas.now += after_us
+        return self.quotas.ask(requests)
+
+
+def answers(reply: Sequence[Any], slots: Sequence[str]) -> list[Answer]:
+    """Read a raw reply of acquire.lua."""
+    return [
+        (word, slots[slot - 1], remaining, retry, reset)
+        for word, slot, remaining, retry, reset in zip(*[iter(reply)] * 5, strict=True)
+    ]
+
+
+class FakeStage:
+    """fakeredis runs the Lua itself; its TIME follows the patched clock."""
+
+    slack_us = 0
+
+    def __init__(self) -> None:
+        self.now_us = START_US
+        self.redis = FakeAsyncRedis(decode_responses=True)
+        self.scripts = {name: script.text.split("\n", 1)[1] for name, script in assemble_all(1).items()}
+
+    async def run(self, name: str, script_keys: Sequence[str], args: Sequence[str]) -> Any:
+        moment = datetime.fromtimestamp(0, UTC) + timedelta(microseconds=self.now_us)  # exact, unlike a float
+        with time_machine.travel(moment, tick=False):
+            await self.redis.hset(keys.MARKER, "incarnation", "1")  # type: ignore[misc]
+            return await self.redis.eval(self.scripts[name], len(script_keys), *script_keys, *args)  # type: ignore[misc]
+
+    async def define(self, quota: Quota) -> None:
+        script_keys = [keys.MARKER, keys.QUOTAS, keys.quota(quota.id), keys.level(quota.id)]
+        await self.run("define", script_keys, definition_args(quota))
+
+    async def ask(self, after_us: int, requests: Ask) -> list[Answer]:
+        self.now_us += after_us
+        script_keys, args, slots = arguments(requests)
+        return answers(await self.run("acquire", script_keys, args), slots)
+
+
+class RealStage:
+    """A real server. Time passes by making the stored moments older; a step that took too long is played again."""
+
+    slack_us = NEAR_US
+
+    def __init__(self, redis: Any) -> None:
+        self.redis = redis
+        self.scripts = assemble_all(1)
+        self.ages: dict[str, tuple[str, int]] = {}  # level key -> level, age of its moment
+
+    async def define(self, quota: Quota) -> None:
+        await self.redis.hset(keys.MARKER, "incarnation", "1")
+        for script in self.scripts.values():
+            await self.redis.script_load(script.text)
+        script_keys = [keys.MARKER, keys.QUOTAS, keys.quota(quota.id), keys.level(quota.id)]
+        await self.redis.evalsha(self.scripts["define"].sha, 4, *script_keys, *definition_args(quota))
+
+    async def ask(self, after_us: int, requests: Ask) -> list[Answer]:
+        self.ages = {key: (level, age + after_us) for key, (level, age) in self.ages.items()}
+        script_keys, args, slots = arguments(requests)
+        levels = script_keys[2::3]
+        while True:
+            meant_us = await self._now_us()
+            for key, (level, age) in self.ages.items():
+                await self.redis.set(key, f"{level} {meant_us - age}")
+            async with self.redis.pipeline(transaction=True) as pipe:
+                pipe.evalsha(self.scripts["acquire"].sha, len(script_keys), *script_keys, *args)
+                pipe.time()
+                pipe.mget(levels)
+                reply, (seconds, micros), stored = await pipe.execute()
+            now_us = seconds * 1_000_000 + micros
+            if now_us - meant_us <= NEAR_US:
+                break
+            await self.redis.delete(*[key for key in levels if key not in self.ages] or ["-"])
+            await asyncio.sleep(0)
+        for key, text in zip(levels, stored, strict=True):
+            if text is not None:
+                level, at = text.split()
+                self.ages[key] = (level, now_us - int(at))
+        return answers(reply, slots)
+
+    async def _now_us(self) -> int:
+        seconds, micros = await self.redis.time()
+        return int(seconds) * 1_000_000 + int(micros)

@@ -1,0 +1,55 @@
+"""Traces, and a look at whole tables."""
+
+from dataclasses import replace
+from typing import Any
+
+from sqlalchemy import select
+
+from quotaflow.model import MICRO, Status, Trigger
+from quotaflow.store import Store, TraceRow
+from quotaflow.store.tables import metadata
+
+START_US = 1_750_000_000_000_000  # 15:06:40: ManualClock's start, 40 s into a minute
+MINUTE_US = 1_749_999_960_000_000
+SECOND = 1_000_000
+
+
+def claim(run_id: str = "r1", **changes: Any) -> TraceRow:
+    """Make the row of a tick that begins to run; each run id has its own tick of task `t`."""
+    at = START_US + sum(run_id.encode()) * SECOND
+    row = TraceRow(
+        run_id=run_id,
+        task_id="t",
+        trigger=Trigger.CRON,
+        status=Status.RUNNING,
+        claimed_us=at + 5_000,
+        quota_id="q",
+        scheduled_for_us=at,
+        started_us=at + 6_000,
+        cost_micro=MICRO,
+        instance_id="host-1",
+    )
+    return replace(row, **changes)
+
+
+def ended(row: TraceRow, status: Status = Status.OK, **changes: Any) -> TraceRow:
+    """Make the row that ends this run, 40 ms later, in the minute of START_US."""
+    end = {"finished_us": START_US + 40_000, "latency_ms": 34.0, "wait_ms": 1.0}
+    return replace(row, **{"status": status, **end, **changes})
+
+
+async def dump(store: Store) -> dict[str, list[Any]]:
+    """Return every row of every table."""
+    async with store._database.read() as connection:
+        return {
+            table.name: sorted(map(tuple, await connection.execute(select(table))), key=repr)
+            for table in metadata.sorted_tables
+        }
+
+
+async def metrics(store: Store) -> dict[tuple[str, int], dict[str, Any]]:
+    """Return the rows of quota_metrics by quota and minute."""
+    table = metadata.tables["quota_metrics"]
+    async with store._database.read() as connection:
+        rows = await connection.execute(select(table))
+        return {(row[0], row[1]): row._asdict() for row in rows}

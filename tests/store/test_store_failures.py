@@ -1,0 +1,191 @@
+"""What a store does when the database is locked, slow, full or gone, when we are cancelled, and with bad values."""
+
+import asyncio
+import sqlite3
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sqlalchemy import make_url, text
+from sqlalchemy.exc import StatementError
+
+from quotaflow.errors import InvalidInput, Unavailable
+from quotaflow.model import Status, make_quota
+from quotaflow.store import Batch, Store
+from quotaflow.store import metrics as metrics_room
+from quotaflow.store.engine import Database
+from tests.store.conftest import sqlite_url
+from tests.store.rows import claim, dump, ended, metrics
+
+QUOTA = make_quota(id="q", capacity=10, refill_rate=1)
+
+
+@asynccontextmanager
+async def locked(url: str) -> AsyncIterator[None]:
+    """Hold what every write needs, from outside."""
+    if url.startswith("sqlite"):
+        connection = sqlite3.connect(str(make_url(url).database), isolation_level=None)
+        connection.execute("BEGIN EXCLUSIVE")
+        yield
+        connection.close()
+        return
+    other = await Database.open(url, deadline_s=5)
+    async with other.write() as held:
+        await held.execute(text("LOCK TABLE quotas IN ACCESS EXCLUSIVE MODE"))
+        yield
+    await other.close()
+
+
+async def test_a_locked_database_is_unavailable_at_the_deadline_and_works_afterwards(url: str) -> None:
+    store = await Store.open(url, deadline_s=0.4)
+    async with locked(url):
+        start = time.monotonic()
+        with pytest.raises(Unavailable, match=r"locked|did not answer|canceling statement"):
+            await store.insert_quota(QUOTA)
+        assert time.monotonic() - start < 2
+    assert await store.insert_quota(QUOTA) == QUOTA
+    await store.close()
+
+
+async def test_waiting_writers_all_hear_at_their_deadline(url: str) -> None:
+    """On SQLite they also wait for each other: there is one connection that writes."""
+    store = await Store.open(url, deadline_s=0.3)
+    async with locked(url):
+        start = time.monotonic()
+        heard = await asyncio.gather(*[store.insert_quota(QUOTA) for _ in range(20)], return_exceptions=True)
+        assert time.monotonic() - start < 2
+    assert {type(answer) for answer in heard} == {Unavailable}
+    assert await store.insert_quota(QUOTA) == QUOTA
+    await store.close()
+
+
+async def test_a_slow_read_is_stopped_at_the_deadline(url: str) -> None:
+    store = await Store.open(url, deadline_s=0.3)
+    endless = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) SELECT max(i) FROM n"
+    start = time.monotonic()
+    with pytest.raises(Unavailable):
+        async with store._database.read() as connection:
+            await connection.execute(text(endless))
+    assert time.monotonic() - start < 2
+    assert (await store.counts()).dead_letters == 0
+    await store.close()
+
+
+async def test_a_write_that_is_cancelled_in_the_middle_leaves_nothing(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reached = asyncio.Event()
+
+    async def hang(*_: object) -> None:
+        reached.set()
+        await asyncio.Event().wait()
+
+    before = await dump(store)
+    batch = Batch(opened=[claim("r1")], closed=[ended(claim("r2"))])
+    with monkeypatch.context() as patched:
+        patched.setattr(metrics_room, "grow", hang)
+        writing = asyncio.create_task(store.write_batch(batch))
+        await reached.wait()
+        writing.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await writing
+    assert await dump(store) == before
+    await store.write_batch(batch)
+    assert (await store.counts()).traces == {Status.RUNNING: 1, Status.OK: 1}
+
+
+async def test_a_write_that_is_cancelled_at_any_moment_is_whole_or_absent(store: Store) -> None:
+    written = 0
+    for number in range(25):
+        rows = [ended(claim(f"{number}-{part}", task_id=f"t{part}", scheduled_for_us=number)) for part in range(3)]
+        try:
+            async with asyncio.timeout(number / 1000):
+                await store.write_batch(Batch(closed=rows))
+        except TimeoutError:
+            pass
+        stored = (await store.counts()).traces.get(Status.OK, 0)
+        assert stored in (written, written + 3)
+        assert sum(row["ok"] for row in (await metrics(store)).values()) == stored
+        await store.write_batch(Batch(closed=rows))
+        written += 3
+    assert sum(row["ok"] for row in (await metrics(store)).values()) == written == 75
+
+
+@pytest.mark.parametrize(
+    "bad",
+    [
+        {"claimed_us": None},
+        {"claimed_us": 10**18},
+        {"attempt": 10**30},
+        {"task_id": "lone surrogate \ud800"},
+    ],
+)
+async def test_a_row_that_sql_cannot_hold_is_named_bad_and_nothing_of_its_batch_is_written(
+    store: Store, bad: dict[str, Any]
+) -> None:
+    before = await dump(store)
+    with pytest.raises(InvalidInput):
+        await store.write_batch(Batch(opened=[claim("good"), claim("bad", **bad)]))
+    assert await dump(store) == before
+
+
+@pytest.mark.parametrize("bad", [{"task_id": "x" * 129}, {"task_id": "NUL \0"}])
+async def test_postgresql_is_stricter_and_says_so_too(postgres: str, bad: dict[str, Any]) -> None:
+    store = await Store.open(postgres)
+    with pytest.raises(InvalidInput):
+        await store.write_batch(Batch(opened=[claim("bad", **bad)]))
+    await store.close()
+
+
+async def test_a_mistake_of_ours_is_seen_as_it_is(store: Store) -> None:
+    with pytest.raises(StatementError):
+        async with store._database.read() as connection:
+            await connection.execute(text("SELECT :forgotten"))
+
+
+async def test_wrong_sql_is_not_mistaken_for_an_absent_server(postgres: str) -> None:
+    store = await Store.open(postgres)
+    with pytest.raises(StatementError):
+        async with store._database.read() as connection:
+            await connection.execute(text("SELECT no_such_column"))
+    await store.close()
+
+
+async def test_a_full_disk_loses_the_batch_and_nothing_else(tmp_path: Path) -> None:
+    store = await Store.open(sqlite_url(tmp_path))
+    await store.write_batch(Batch(opened=[claim("before")]))
+    async with store._database.write() as connection:
+        await connection.execute(text("PRAGMA max_page_count = 1"))  # SQLite raises it to the present size
+    many = [claim(f"r{number}", scheduled_for_us=number) for number in range(5_000)]
+    with pytest.raises(Unavailable, match="disk is full"):
+        await store.write_batch(Batch(opened=many))
+    assert (await store.counts()).traces == {Status.RUNNING: 1}
+    async with store._database.write() as connection:
+        await connection.execute(text("PRAGMA max_page_count = 1000000"))
+    await store.write_batch(Batch(opened=many))
+    assert (await store.counts()).traces == {Status.RUNNING: 5_001}
+    await store.close()
+
+
+async def test_a_server_that_goes_away_in_the_middle_loses_the_batch_and_is_found_again(postgres: str) -> None:
+    store = await Store.open(postgres)
+    with pytest.raises(Unavailable):
+        async with store._database.write() as connection:
+            await connection.execute(text("INSERT INTO meta VALUES ('half', 'written')"))
+            await connection.execute(text("SELECT pg_terminate_backend(pg_backend_pid())"))
+    assert (await dump(store))["meta"] == []
+    await store.close()
+
+
+async def test_connections_that_died_while_idle_are_replaced_unnoticed(postgres: str) -> None:
+    store, other = await Store.open(postgres), await Store.open(postgres)
+    await asyncio.gather(*[store.counts() for _ in range(4)])
+    async with other._database.write() as connection:
+        others = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE pid <> pg_backend_pid()"
+        await connection.execute(text(others + " AND datname = current_database()"))
+    assert (await store.counts()).dead_letters == 0
+    await store.close()
+    await other.close()
