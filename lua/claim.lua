@@ -83,7 +83,7 @@ for number = 1, (#KEYS - 3) / 5 do
   local item = read_item(number)
   if not item then return redis.error_reply('INVALID item ' .. number) end
   items[number] = item
-  if not task_state(item).last then return redis.error_reply('FENCED ' .. item.task .. ' has no cursor') end
+  if item.mode ~= 'trigger' and not task_state(item).last then return redis.error_reply('FENCED ' .. item.task .. ' has no cursor') end
   if item.quota ~= 'no' then bucket_of(item) end
   item.again = redis.call('HEXISTS', item.run_key, 'fact') == 1
 end

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from quotaflow.control.gate import Triggered
-from quotaflow.control.place import Place, claim_place, open_redis, release_redis
+from quotaflow.control.place import Place, check_server, claim_place, open_redis, release_redis
 from quotaflow.control.quotas import QuotaDesk
 from quotaflow.control.recovery import StoreIncarnations
 from quotaflow.control.rooms import Deciding, Storing
@@ -69,6 +69,8 @@ class Quotaflow:
             base = Deciding(settings, registry, url, role, SystemClock(), StoreIncarnations(store) if store else None)
             stack.push_async_callback(base.close)
             storing = Storing(base, store, url) if store else None
+            if storing:
+                stack.push_async_callback(storing.close)
             flow = cls(base, storing)
             stack.push_async_callback(release_redis, settings, server, base.instances)
             async with asyncio.TaskGroup() as group:
@@ -193,6 +195,8 @@ class Quotaflow:
 
     async def _ready(self) -> None:
         await self._base.server.ping()
+        if self._storing is not None:
+            await check_server(self._base.plain, self._base.clock, self.settings.redis.persistence)
         await self._base.fence.wait_ready(START_S)
         await self._base.instances.beat()
         if self._storing is not None:

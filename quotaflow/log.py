@@ -50,6 +50,7 @@ class Event(StrEnum):
     FENCE_LOST = "fence.lost"  # incarnation
     FENCE_RECOVERED = "fence.recovered"  # incarnation, quotas, tasks, drained, latency_ms
     REDIS_AWAY = "redis.away"  # redis, error_type, error, retry_after_s
+    REDIS_UNFIT = "redis.unfit"  # what, found, do
     REDIS_BACK = "redis.back"  # redis, away_s
     STORE_AWAY = "store.away"  # error_type, error, retry_after_s
     CLOCK_JUMP = "clock.jump"  # quota_id or instance_id, difference_s

@@ -4,13 +4,16 @@ import contextlib
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-from quotaflow.errors import StoreLocked, Unavailable
+from quotaflow.errors import ConfigError, StoreLocked, Unavailable
 from quotaflow.limiter.instances import Instances
 from quotaflow.log import Event, get_logger
 from quotaflow.redis_server.embedded import EmbeddedServer, open_embedded, server_guard
 from quotaflow.redis_server.locks import FileLock
+from quotaflow.redis_server.preflight import Persistence, inspect
 from quotaflow.settings import Settings
+from quotaflow.timing import Clock
 
 log = get_logger(room="place")
 
@@ -70,6 +73,20 @@ async def open_redis(settings: Settings) -> tuple[str, EmbeddedServer | None]:
     async with server_guard(settings.data_dir):
         server = await open_embedded(settings.data_dir, port=settings.redis.port)
     return server.url, server
+
+
+async def check_server(client: Any, clock: Clock, persistence: Persistence) -> None:
+    """Look at the server before work begins; what is only doubtful is logged.
+
+    :raises ConfigError: a line for each reason why it is not fit to hold quotas, with what to do.
+    """
+    findings = await inspect(client, clock, persistence=persistence)
+    for finding in findings:
+        if finding.level == "warn":
+            log.warning(Event.REDIS_UNFIT, what=finding.what, found=finding.found, do=finding.do)
+    errors = [f"Redis: {finding.what} is {finding.found}: {finding.do}" for finding in findings if finding.level == "error"]
+    if errors:
+        raise ConfigError("\n".join(errors))
 
 
 async def release_redis(settings: Settings, server: EmbeddedServer | None, instances: Instances) -> None:

@@ -124,5 +124,6 @@ class Storing:
             levels=self.quotas.levels,
         )
 
-
-
+    async def close(self) -> None:
+        """Close the connection that blocks in reads."""
+        await self.reader.aclose()

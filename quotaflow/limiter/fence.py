@@ -106,6 +106,7 @@ class Fence:
         self._ready = asyncio.Event()
         self._lost = asyncio.Event()
         self._lost.set()
+        self._doubted: int | None = None  # the incarnation in which something that must be there was missing
         self.recoveries = 0
         self.number = 0
 
@@ -149,9 +150,10 @@ class Fence:
                         await self._ready.wait()
                     try:
                         return await self._send(name, script_keys, args)
-                    except NoScriptError:
-                        self.lose("NOSCRIPT")
+                    except NoScriptError as error:
+                        self.lose(str(error))
                     except _FencedError as error:
+                        self._doubted = self.number
                         self.lose(str(error))
         except TimeoutError:
             if not self._ready.is_set():
@@ -163,7 +165,7 @@ class Fence:
         connection = await self._connected()
         try:
             if not self._ready.is_set():  # the new connection found another server
-                raise _FencedError("another server answers")
+                raise NoScriptError("another server answers")
             await connection.send_command(
                 "EVALSHA", self._scripts[name].sha, str(len(script_keys)), *script_keys, *args
             )
@@ -201,17 +203,23 @@ class Fence:
     async def _restore(self, recover: Recover) -> None:
         run_id = str((await self._plain.info("server"))["run_id"])
         current = await self._incarnations.read()
-        if current.number and current.run_id == run_id and await self._is_whole(current.number):
-            self._adopt(current.number, run_id)
+        if await self._adopted(run_id):
             return
         if not self._incarnations.may_recover:
             raise Unavailable("waiting for a daemon to recover this Redis")
         async with self._incarnations.lock():
-            current = await self._incarnations.read()
-            if current.number and current.run_id == run_id and await self._is_whole(current.number):
-                self._adopt(current.number, run_id)
-                return
-            await self._recover(current.number + 1, run_id, recover)
+            if not await self._adopted(run_id):  # nobody else has recovered meanwhile
+                number = (await self._incarnations.read()).number + 1
+                await self._recover(number, run_id, recover)
+
+    async def _adopted(self, run_id: str) -> bool:
+        """Go on with the current incarnation, if this Redis has all of it."""
+        current = await self._incarnations.read()
+        known = current.number > 0 and current.number != self._doubted and current.run_id == run_id
+        if not known or not await self._is_whole(current.number):
+            return False
+        self._adopt(current.number, run_id)
+        return True
 
     async def _recover(self, number: int, run_id: str, recover: Recover) -> None:
         scripts = assemble_all(number)

@@ -50,6 +50,13 @@ def _engine(url: URL, *, size: int, pragmas: tuple[str, ...], begin: str, deadli
     def begin_at_once(connection: Connection) -> None:
         connection.exec_driver_sql(begin)
 
+    @event.listens_for(engine.sync_engine, "close")
+    def let_go(connection: Any, _record: object) -> None:
+        # A statement that a cancellation cut off outlives close() until it is collected, and its lock with it.
+        # Not awaited: the next cancellation must not prevent it. The close is queued behind it.
+        driver = connection.driver_connection
+        driver._tx.put_nowait((None, driver._conn.rollback))  # noqa: SLF001
+
     return engine
 
 
@@ -59,7 +66,8 @@ def interrupted_after(connection: AsyncConnection, seconds: float) -> Iterator[N
     assert connection.sync_connection is not None  # noqa: S101  it has begun
     driver = connection.sync_connection.connection.driver_connection
     assert driver is not None  # noqa: S101
-    timer = asyncio.get_running_loop().call_later(seconds, driver._conn.interrupt)  # noqa: SLF001  the async form needs a task
+    interrupt = driver._conn.interrupt  # noqa: SLF001  aiosqlite's own is the same in a coroutine
+    timer = asyncio.get_running_loop().call_later(seconds, interrupt)
     try:
         yield
     finally:

@@ -1,6 +1,7 @@
 """What the embedded server says when it cannot start, answer or stop; and that it mends nothing by itself."""
 
 import asyncio
+import contextlib
 import os
 import platform
 import signal
@@ -37,17 +38,24 @@ async def imposter(home: Path, *answers: bytes) -> AsyncIterator[EmbeddedServer]
     """Hold the lock and answer one line per connection, the last one for ever; hang up on an empty one."""
     place = Place.at(home)
     left = list(answers)
+    talks: list[asyncio.Task[None]] = []
 
-    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         line = left.pop(0) if len(left) > 1 else left[0]
         if line:
             await reader.readline()
         writer.write(line)
         writer.close()
+        with contextlib.suppress(OSError):
+            await writer.wait_closed()
 
     with FileLock(place.lock):
-        async with await asyncio.start_unix_server(answer, place.link):
+        async with await asyncio.start_unix_server(
+            lambda reader, writer: talks.append(asyncio.create_task(talk(reader, writer))), place.link
+        ):
             yield EmbeddedServer(place, place.link, started=False)
+            await asyncio.sleep(0.01)  # lets what has just connected come in
+            await asyncio.gather(*talks)
 
 
 async def test_a_damaged_file_refuses_the_start_with_the_reason_and_is_not_touched(home: Path) -> None:

@@ -1,0 +1,1 @@
+"""Benchmarks against real servers and real peers; `scripts/bench` runs them."""

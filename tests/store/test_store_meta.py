@@ -1,0 +1,101 @@
+"""Facts about the installation, and the lock under which Redis is recovered."""
+
+import asyncio
+from pathlib import Path
+
+import pytest
+from sqlalchemy import text
+
+from quotaflow.errors import Conflict, Recovering
+from quotaflow.store import Store
+from tests.store.conftest import sqlite_url
+
+
+async def test_the_store_id_is_made_once_and_differs_between_stores(store: Store, url: str, tmp_path: Path) -> None:
+    other = await Store.open(url)
+    ids = await asyncio.gather(*[each.store_id() for each in (store, other) for _ in range(3)])
+    await other.close()
+    (tmp_path / "stranger").mkdir()
+    stranger = await Store.open(sqlite_url(tmp_path / "stranger"))
+    assert len({*ids}) == 1
+    assert await stranger.store_id() not in ids
+    await stranger.close()
+
+
+async def test_the_admin_token_hash_is_kept_and_replaced(store: Store) -> None:
+    assert await store.admin_token_hash() is None
+    await store.set_admin_token_hash("one")
+    await store.set_admin_token_hash("two")
+    assert await store.admin_token_hash() == "two"
+
+
+async def test_incarnations_only_rise(store: Store) -> None:
+    assert await store.read_incarnation() == (0, None)
+    await store.write_incarnation(1, "server-a")
+    await store.write_incarnation(12, "server-b")
+    for number in (12, 2):
+        with pytest.raises(Conflict, match="not above 12"):
+            await store.write_incarnation(number, "server-c")
+    assert await store.read_incarnation() == (12, "server-b")
+
+
+async def test_the_fence_keeps_everybody_else_out_until_the_deadline(url: str) -> None:
+    holder, waiter = await Store.open(url), await Store.open(url, deadline_s=0.2)
+    store = waiter if url.startswith("postgresql") else holder  # on SQLite one process has one store
+    holder._database.deadline_s = 0.2
+    async with holder.fence_lock():
+        with pytest.raises(Recovering):
+            async with store.fence_lock():
+                pytest.fail("two hold the fence")
+    async with store.fence_lock():
+        pass
+    await holder.close()
+    await waiter.close()
+
+
+async def test_the_fence_outlasts_the_deadline_of_a_call_and_leaves_the_store_usable(url: str) -> None:
+    store = await Store.open(url, deadline_s=0.2)
+    async with store.fence_lock():
+        await store.write_incarnation(1, "server-a")
+        await asyncio.sleep(0.3)  # a recovery takes longer than a call may
+        assert await store.read_incarnation() == (1, "server-a")
+    await store.close()
+
+
+async def test_the_fence_is_let_go_when_its_holder_fails_or_is_cancelled(store: Store) -> None:
+    with pytest.raises(RuntimeError):
+        async with store.fence_lock():
+            raise RuntimeError
+    with pytest.raises(TimeoutError):
+        async with asyncio.timeout(0.01), store.fence_lock():
+            await asyncio.Event().wait()
+    async with store.fence_lock():
+        pass
+
+
+async def test_giving_up_on_the_fence_at_any_moment_leaves_it_free(store: Store, url: str) -> None:
+    other = await Store.open(url)
+    for milliseconds in range(10):
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(milliseconds / 1000), store.fence_lock():
+                await asyncio.Event().wait()
+        async with other.fence_lock():
+            pass
+    await other.close()
+
+
+async def test_a_holder_whose_server_vanished_cannot_begin_a_life_after_another_did(postgres: str) -> None:
+    """The lock goes with the connection; the number is the second guard."""
+    store, other = await Store.open(postgres), await Store.open(postgres)
+    with pytest.raises(Conflict):
+        async with store.fence_lock():
+            number, _ = await store.read_incarnation()
+            async with other._database.write() as connection:
+                others = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE pid <> pg_backend_pid()"
+                await connection.execute(text(others + " AND datname = current_database()"))
+            async with other.fence_lock():
+                await other.write_incarnation(number + 1, "server-b")
+            await store.write_incarnation(number + 1, "server-a")
+    assert await other.read_incarnation() == (1, "server-b")
+    await store.close()
+    await other.close()
