@@ -67,12 +67,18 @@ class ManualClock:
     async def advance(self, seconds: float) -> None:
         """Move forward, waking each sleeper at its own moment and letting it run before the next."""
         end_us = self._now_us + round(seconds * 1e6)
+        await _settle()
         while due := [entry for entry in self._sleepers if entry[0] <= end_us]:
             first = min(due)
             self._sleepers.remove(first)
             self._now_us = max(self._now_us, first[0])
             if not first[2].done():
                 first[2].set_result(None)
-            for _ in range(10):
-                await asyncio.sleep(0)
+            await _settle()
         self._now_us = end_us
+
+
+async def _settle() -> None:
+    """Let everybody who can go on do so: ten rounds of the loop reach the next await of any chain we have."""
+    for _ in range(10):
+        await asyncio.sleep(0)

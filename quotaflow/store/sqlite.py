@@ -1,7 +1,8 @@
 """SQLite: one file, one connection that writes, a few that only read."""
 
 import asyncio
-from collections.abc import Iterator
+import sqlite3
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -12,13 +13,6 @@ from quotaflow.errors import ConfigError
 
 READERS = 4
 
-_WRITER = (
-    "PRAGMA journal_mode = WAL",  # readers never wait for the writer
-    "PRAGMA synchronous = FULL",  # a commit has been fsynced; the journal is trimmed after it
-    "PRAGMA foreign_keys = ON",
-)
-_READER = ("PRAGMA query_only = ON",)
-
 
 def engines(url: URL, deadline_s: float) -> tuple[AsyncEngine, AsyncEngine]:
     """Return the engine that writes and the one that reads; neither has connected yet.
@@ -27,23 +21,45 @@ def engines(url: URL, deadline_s: float) -> tuple[AsyncEngine, AsyncEngine]:
     """
     if not url.database or url.database == ":memory:" or url.query:
         raise ConfigError("store.url for SQLite must name a file and nothing else: sqlite+aiosqlite:///path")
+    # Half: who waits for a foreign lock hears "locked" from SQLite before the deadline cuts the connection.
+    patience = f"PRAGMA busy_timeout = {int(deadline_s * 500)}"
     return (
-        _engine(url, size=1, pragmas=_WRITER, begin="BEGIN IMMEDIATE", deadline_s=deadline_s),
-        _engine(url, size=READERS, pragmas=_READER, begin="BEGIN", deadline_s=deadline_s),
+        _engine(url, size=1, begin="BEGIN IMMEDIATE", patience=patience, prepare=_prepare_writer),
+        _engine(url, size=READERS, begin="BEGIN", patience=patience, prepare=_prepare_reader),
     )
 
 
-def _engine(url: URL, *, size: int, pragmas: tuple[str, ...], begin: str, deadline_s: float) -> AsyncEngine:
+def _prepare_writer(cursor: Any) -> None:
+    _switch_to_wal(cursor)  # readers never wait for the writer
+    cursor.execute("PRAGMA synchronous = FULL")  # a commit is on disk; the journal is trimmed after it
+    cursor.execute("PRAGMA foreign_keys = ON")
+
+
+def _switch_to_wal(cursor: Any) -> None:
+    """Ask until the deadline cancels: for this lock SQLite does not wait, and two may open a new file at once."""
+    while True:
+        try:
+            cursor.execute("PRAGMA journal_mode = WAL")
+        except sqlite3.OperationalError as error:
+            if "locked" not in str(error):
+                raise
+        else:
+            return
+
+
+def _prepare_reader(cursor: Any) -> None:
+    cursor.execute("PRAGMA query_only = ON")
+
+
+def _engine(url: URL, *, size: int, begin: str, patience: str, prepare: Callable[[Any], None]) -> AsyncEngine:
     engine = create_async_engine(url, pool_size=size, max_overflow=0, hide_parameters=True)
-    # Half: who waits for a foreign lock hears "locked" from SQLite before the deadline cuts the connection.
-    pragmas = (f"PRAGMA busy_timeout = {int(deadline_s * 500)}", *pragmas)
 
     @event.listens_for(engine.sync_engine, "connect")
-    def prepare(connection: Any, _record: object) -> None:
+    def set_up(connection: Any, _record: object) -> None:
         connection.isolation_level = None  # or the driver would begin by itself, late and deferred
         cursor = connection.cursor()
-        for pragma in pragmas:
-            cursor.execute(pragma)
+        cursor.execute(patience)
+        prepare(cursor)
         cursor.close()
 
     @event.listens_for(engine.sync_engine, "begin")

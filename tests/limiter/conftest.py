@@ -1,13 +1,77 @@
-"""What limiter tests stand on."""
+"""What limiter tests stand on: a real server, and a fence that is ready."""
 
+import asyncio
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
 from redis.asyncio import Redis
 
+from quotaflow.limiter import restore
+from quotaflow.limiter.admission import Admission
 from quotaflow.limiter.client import connect
+from quotaflow.limiter.decide import Limiter
+from quotaflow.limiter.fence import Fence, Incarnation, Raw
+from quotaflow.limiter.quotas import QuotaState
 from tests.servers import ValkeyProcess
+
+
+class InMemory:
+    """Keeps the incarnation where a process without SQL can: in the test."""
+
+    may_recover = True
+
+    def __init__(self) -> None:
+        self.current = Incarnation(0, None)
+        self._lock = asyncio.Lock()
+
+    @asynccontextmanager
+    async def lock(self) -> AsyncIterator[None]:
+        async with self._lock:
+            yield
+
+    async def read(self) -> Incarnation:
+        return self.current
+
+    async def write(self, incarnation: Incarnation) -> None:
+        self.current = incarnation
+
+
+class Bench:
+    """A fence and what stands behind it, on one server."""
+
+    def __init__(self, url: str, *, deadline_s: float = 2.0, backlog_max: int = 1000) -> None:
+        self.client = connect(url, deadline_s=deadline_s, on_run_id=lambda run_id: self.fence.saw_run_id(run_id))
+        self.plain = connect(url, deadline_s=deadline_s)
+        self.fence = Fence(self.client, self.plain, InMemory(), deadline_s=deadline_s)
+        self.limiter = Limiter(self.fence)
+        self.quotas = QuotaState(self.fence, self.limiter, self.client)
+        self.admission = Admission(self.fence, self.client, instance="me", lease_s=8, backlog_max=backlog_max)
+
+    async def recover(self, raw: Raw, run_id: str) -> None:
+        await restore.write(raw, [], "store", run_id)
+
+
+@asynccontextmanager
+async def bench_on(url: str, **options: Any) -> AsyncIterator[Bench]:
+    bench = Bench(url, **options)
+    serving = asyncio.create_task(bench.fence.serve(bench.recover))
+    try:
+        await bench.fence.wait_ready(10)
+        yield bench
+    finally:
+        serving.cancel()
+        await asyncio.wait([serving])
+        await bench.client.aclose()
+        await bench.plain.aclose()
+
+
+@pytest.fixture
+async def bench(valkey: ValkeyProcess) -> AsyncIterator[Bench]:
+    """Give a ready fence on an empty server."""
+    async with bench_on(valkey.url) as ready:
+        yield ready
 
 
 @pytest.fixture

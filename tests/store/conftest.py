@@ -1,25 +1,71 @@
 """Every store test runs on both databases, each time on an empty one."""
 
-from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack
+import asyncio
+import shutil
+from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 
+import asyncpg
 import pytest
 
 from quotaflow.store import Store
+from quotaflow.store.tables import metadata
 from quotaflow.timing import ManualClock
 from tests.servers import PostgresProcess
 
+DATABASES = ["sqlite", "postgresql"]
 
-@pytest.fixture(params=["sqlite", "postgresql"])
-async def url(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[str]:
-    """Give the URL of an empty database."""
-    async with AsyncExitStack() as stack:
-        if request.param == "sqlite":
-            yield sqlite_url(tmp_path)
-        else:
-            server: PostgresProcess = request.getfixturevalue("postgres_server")
-            yield await stack.enter_async_context(server.database())
+
+@pytest.fixture(params=DATABASES)
+async def empty_url(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[str]:
+    """Give the URL of a database without tables."""
+    if request.param == "sqlite":
+        yield sqlite_url(tmp_path)
+        return
+    server: PostgresProcess = request.getfixturevalue("postgres_server")
+    async with server.database() as url:
+        yield url
+
+
+@pytest.fixture(params=DATABASES)
+def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """Give the URL of a database with empty tables; made once, because making one takes longer than a test."""
+    if request.param == "sqlite":
+        shutil.copy(request.getfixturevalue("sqlite_with_tables"), tmp_path / "store.db")
+        return sqlite_url(tmp_path)
+    clean_postgres: Callable[[], str] = request.getfixturevalue("clean_postgres")
+    return clean_postgres()
+
+
+@pytest.fixture(scope="session")
+def sqlite_with_tables(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Make the file that tests get a copy of."""
+    directory = tmp_path_factory.mktemp("store")
+    with asyncio.Runner(loop_factory=asyncio.new_event_loop) as runner:
+        runner.run(_make_tables(sqlite_url(directory)))
+    return directory / "store.db"
+
+
+@pytest.fixture(scope="session")
+def clean_postgres(postgres_server: PostgresProcess) -> Iterator[Callable[[], str]]:
+    """Make the database that tests share, one after the other, and give the function that empties it."""
+    database = postgres_server.database()
+    with asyncio.Runner(loop_factory=asyncio.new_event_loop) as runner:
+        url = runner.run(database.__aenter__())
+        runner.run(_make_tables(url))
+        yield lambda: runner.run(_emptied(url))
+        runner.run(database.__aexit__(None, None, None))
+
+
+async def _emptied(url: str) -> str:
+    connection = await asyncpg.connect(url.replace("+asyncpg", ""), timeout=10)
+    await connection.execute(f"TRUNCATE {', '.join(metadata.tables)}")
+    await connection.close()
+    return url
+
+
+async def _make_tables(url: str) -> None:
+    await (await Store.open(url)).close()
 
 
 @pytest.fixture

@@ -35,31 +35,31 @@ def test_the_head_is_the_newest_migration() -> None:
     assert ScriptDirectory(str(migrate._SCRIPTS)).get_heads() == [migrate.HEAD]
 
 
-async def test_two_daemons_may_start_on_an_empty_database_at_once(url: str) -> None:
-    stores = await asyncio.gather(Store.open(url), Store.open(url))
+async def test_two_daemons_may_start_on_an_empty_database_at_once(empty_url: str) -> None:
+    stores = await asyncio.gather(Store.open(empty_url), Store.open(empty_url))
     ids = [await store.store_id() for store in stores]
     for store in stores:
         await store.close()
     assert ids[0] == ids[1]
 
 
-async def test_a_newer_schema_is_refused_and_left_alone(url: str) -> None:
-    store = await Store.open(url)
+async def test_a_newer_schema_is_refused_and_left_alone(empty_url: str) -> None:
+    store = await Store.open(empty_url)
     async with store._database.write() as connection:
         await connection.execute(text("UPDATE alembic_version SET version_num = '9999'"))
     with pytest.raises(ConfigError, match="schema 9999, this program knows 0001"):
-        await Store.open(url)
+        await Store.open(empty_url)
     async with store._database.read() as connection:
         assert await connection.run_sync(migrate._version) == "9999"
     await store.close()
 
 
-async def test_a_migration_that_fails_leaves_an_empty_database(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_migration_that_fails_leaves_an_empty_database(empty_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(migrate, "_run", lambda connection: (_tables(connection), 1 / 0))
     with pytest.raises(ZeroDivisionError):
-        await Store.open(url)
+        await Store.open(empty_url)
     monkeypatch.undo()
-    store = await Store.open(url)
+    store = await Store.open(empty_url)
     assert (await store.counts()).traces == {}
     await store.close()
 
@@ -128,8 +128,8 @@ async def test_a_file_that_is_no_database_is_one_clear_line(tmp_path: Path) -> N
     assert _sqlite_threads() == []
 
 
-async def test_a_commit_waits_for_the_disk(url: str) -> None:
-    database = await Database.open(await _forgetful(url), deadline_s=5)
+async def test_a_commit_waits_for_the_disk(empty_url: str) -> None:
+    database = await Database.open(await _forgetful(empty_url), deadline_s=5)
     async with database.write() as connection:
         if database.is_postgres:
             assert await connection.scalar(text("SHOW synchronous_commit")) == "on"
@@ -175,13 +175,13 @@ async def test_closing_twice_is_harmless_and_leaves_no_thread(url: str) -> None:
     assert _sqlite_threads() == []
 
 
-async def test_an_open_that_is_cancelled_at_any_moment_leaves_nothing(url: str) -> None:
+async def test_an_open_that_is_cancelled_at_any_moment_leaves_nothing(empty_url: str) -> None:
     for milliseconds in range(40):
         with suppress(TimeoutError):
             async with asyncio.timeout(milliseconds / 1000):
-                await (await Store.open(url)).close()
+                await (await Store.open(empty_url)).close()
         assert _sqlite_threads() == []
-    database = await Database.open(url, deadline_s=5)
+    database = await Database.open(empty_url, deadline_s=5)
     if database.is_postgres:
         async with asyncio.timeout(5), database.read() as connection:
             while await connection.scalar(_SESSIONS) != 1:  # a server takes a moment to see that we hung up

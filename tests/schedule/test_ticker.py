@@ -1,0 +1,257 @@
+"""The ticker, under a clock that only moves when told."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
+from zoneinfo import ZoneInfo
+
+from quotaflow.errors import Backlog, Unavailable
+from quotaflow.ids import Ids
+from quotaflow.model import Answer, Tick, Word
+from quotaflow.schedule.cron import parse
+from quotaflow.schedule.misfire import parse_misfire
+from quotaflow.schedule.ticker import Schedule, Ticker
+from quotaflow.timing import ManualClock
+
+START_US = 1_750_000_000_000_000  # a whole second: 2025-06-15T15:06:40Z
+SECOND = 1_000_000
+
+
+class Cursors:
+    """A Redis of one Python dict: claims move cursors, and everything claimed is remembered in order."""
+
+    def __init__(self, clock: ManualClock) -> None:
+        self.clock = clock
+        self.at: dict[str, int] = {}
+        self.ran: list[tuple[str, int]] = []
+        self.missed: list[tuple[str, int]] = []
+        self.calls: list[int] = []
+        self.failing: Exception | None = None
+        self.ahead_us = 0  # how far the server's clock leads ours
+        self.sent: list[Tick] = []
+
+    async def claim(self, ticks: Sequence[Tick]) -> list[Answer]:
+        self.calls.append(len(ticks))
+        self.sent += ticks
+        if self.failing is not None:
+            raise self.failing
+        return [self._one(tick) for tick in ticks]
+
+    def _one(self, tick: Tick) -> Answer:
+        now_us = self.clock.wall_us() + self.ahead_us
+        at = self.at.setdefault(tick.task_id, tick.cursor_us)
+        if tick.scheduled_for_us > now_us + 50_000:
+            return Answer(Word.EARLY, tick.scheduled_for_us - now_us)
+        if at != tick.cursor_us or tick.scheduled_for_us <= at:
+            return Answer(Word.TAKEN, at)
+        self.at[tick.task_id] = tick.scheduled_for_us
+        (self.ran if tick.runs else self.missed).append((tick.task_id, tick.scheduled_for_us))
+        return Answer(Word.GRANTED, now_us) if tick.runs else Answer(Word.MISSED, 0)
+
+
+class Room:
+    """Room in the runner, set by hand."""
+
+    def __init__(self, free: int = 10_000) -> None:
+        self.left = free
+        self.changed = asyncio.Event()
+
+    def free(self) -> int:
+        return self.left
+
+    async def wait_free(self) -> None:
+        while self.left == 0:
+            self.changed.clear()
+            await self.changed.wait()
+
+    def set(self, free: int) -> None:
+        self.left = free
+        self.changed.set()
+
+
+def schedule(task_id: str, cron: str, cursor_us: int = START_US, misfire: str = "skip") -> Schedule:
+    return Schedule(task_id, parse(cron), ZoneInfo("UTC"), parse_misfire(misfire), cursor_us)
+
+
+@asynccontextmanager
+async def ticking(
+    *schedules: Schedule, room: Room | None = None, grace_s: float = 60, first: Callable[[ManualClock], None] | None = None
+) -> AsyncIterator[tuple[ManualClock, Cursors, Ticker]]:
+    clock = ManualClock(START_US)
+    cursors = Cursors(clock)
+    ticker = Ticker(clock, Ids(clock, "node"), cursors.claim, room or Room(), grace_s=grace_s)
+    for each in schedules:
+        cursors.at[each.task_id] = each.cursor_us
+        ticker.put(each)
+    if first:
+        first(clock)
+    running = asyncio.create_task(ticker.run())
+    await asyncio.sleep(0)
+    try:
+        yield clock, cursors, ticker
+    finally:
+        running.cancel()
+        await asyncio.wait([running])
+
+
+def seconds(entries: Sequence[tuple[str, int]]) -> list[tuple[str, int]]:
+    return [(task_id, (moment - START_US) // SECOND) for task_id, moment in entries]
+
+
+async def test_every_moment_is_claimed_once_and_in_order() -> None:
+    async with ticking(schedule("a", "* * * * * *"), schedule("b", "*/2 * * * * *")) as (clock, cursors, _):
+        await clock.advance(4)
+        assert seconds(cursors.ran) == [("a", 1), ("a", 2), ("b", 2), ("a", 3), ("a", 4), ("b", 4)]
+
+
+async def test_what_is_due_together_goes_out_in_few_calls_in_the_order_of_registration() -> None:
+    async with ticking(*[schedule(f"t{n}", "* * * * * *") for n in range(600)]) as (clock, cursors, _):
+        await clock.advance(1)
+        assert [task_id for task_id, _ in cursors.ran] == [f"t{n}" for n in range(600)]
+        assert cursors.calls == [256, 256, 88]
+
+
+async def test_a_tick_that_another_daemon_took_is_let_go() -> None:
+    async with ticking(schedule("a", "* * * * * *")) as (clock, cursors, _):
+        cursors.at["a"] = START_US + SECOND
+        await clock.advance(2)
+        assert seconds(cursors.ran) == [("a", 2)]
+
+
+async def test_a_cursor_that_is_behind_is_followed_back_and_nothing_is_skipped() -> None:
+    async with ticking(schedule("a", "* * * * * *", START_US + 2 * SECOND)) as (clock, cursors, _):
+        cursors.at["a"] = START_US
+        await clock.advance(3)
+        assert seconds(sorted(cursors.ran + cursors.missed)) == [("a", 1), ("a", 2), ("a", 3)]
+
+
+async def test_after_an_outage_skip_runs_only_the_newest_moment_within_the_grace() -> None:
+    story = ticking(schedule("a", "* * * * * *"), first=lambda clock: setattr(clock, "_now_us", START_US + 5 * SECOND))
+    async with story as (clock, cursors, _):
+        await clock.advance(0.001)
+        assert seconds(cursors.missed) == [("a", 1), ("a", 2), ("a", 3), ("a", 4)]
+        assert seconds(cursors.ran) == [("a", 5)]
+
+
+async def test_after_an_outage_beyond_the_grace_skip_misses_everything() -> None:
+    story = ticking(
+        schedule("a", "0 * * * *"), grace_s=60, first=lambda clock: setattr(clock, "_now_us", START_US + 7200 * SECOND)
+    )
+    async with story as (clock, cursors, _):
+        await clock.advance(0.001)
+        assert cursors.ran == []
+        assert len(cursors.missed) == 2
+
+
+async def test_coalesce_runs_once_for_all_that_was_missed() -> None:
+    late = schedule("a", "0 * * * *", misfire="coalesce")
+    story = ticking(late, first=lambda clock: setattr(clock, "_now_us", START_US + 5 * 3600 * SECOND))
+    async with story as (clock, cursors, _):
+        await clock.advance(0.001)
+        assert (len(cursors.missed), len(cursors.ran)) == (4, 1)
+
+
+async def test_catchup_runs_the_newest_n_even_after_a_thousand_moments() -> None:
+    late = schedule("a", "* * * * * *", misfire="catchup(3)")
+    story = ticking(late, first=lambda clock: setattr(clock, "_now_us", START_US + 1000 * SECOND))
+    async with story as (clock, cursors, _):
+        await clock.advance(0.001)
+        assert seconds(cursors.ran) == [("a", 998), ("a", 999), ("a", 1000)]
+        assert seconds(cursors.missed) == [("a", n) for n in range(1, 998)]
+        assert max(cursors.calls) <= 256
+
+
+async def test_a_long_backlog_of_one_task_does_not_hold_up_the_others() -> None:
+    async with ticking(
+        schedule("slow", "* * * * * *"),
+        schedule("a", "* * * * * *", START_US + 999 * SECOND),
+        first=lambda clock: setattr(clock, "_now_us", START_US + 1000 * SECOND),
+    ) as (clock, cursors, _):
+        await clock.advance(0.001)
+        assert [task_id for task_id, _ in cursors.ran] == ["a", "slow"]
+
+
+async def test_never_more_is_claimed_than_the_runner_has_room_for() -> None:
+    room = Room(3)
+    async with ticking(*[schedule(f"t{n}", "* * * * * *") for n in range(5)], room=room) as (clock, cursors, ticker):
+        await clock.advance(1)
+        assert len(cursors.ran) >= 3
+        assert cursors.calls[0] == 3
+        room.set(0)
+        claimed = len(cursors.ran)
+        await clock.advance(1)
+        assert len(cursors.ran) <= claimed + 3
+        assert ticker.statistics()["waits_for_room"] >= 1
+
+
+async def test_what_waits_for_room_is_claimed_in_order_once_there_is_some() -> None:
+    room = Room(0)
+    async with ticking(*[schedule(f"t{n}", "0 * * * * *") for n in range(4)], room=room) as (clock, cursors, _):
+        await clock.advance(20)
+        assert cursors.ran == []
+        room.set(2)
+        await clock.advance(0.001)
+        await clock.advance(0.001)
+        assert [task_id for task_id, _ in cursors.ran] == ["t0", "t1", "t2", "t3"]
+
+
+async def test_while_redis_is_away_ticks_are_kept_and_sent_again_under_the_same_ids() -> None:
+    async with ticking(schedule("a", "0 * * * * *")) as (clock, cursors, _):
+        cursors.failing = Unavailable("away")
+        await clock.advance(25)
+        assert cursors.ran == []
+        cursors.failing = None
+        await clock.advance(1)
+        assert seconds(cursors.ran) == [("a", 20)]
+        assert len({tick.run_id for tick in cursors.sent}) == 1
+
+
+async def test_a_full_backlog_keeps_ticks_in_the_cursor() -> None:
+    async with ticking(schedule("a", "0 * * * * *")) as (clock, cursors, _):
+        cursors.failing = Backlog("full")
+        await clock.advance(25)
+        cursors.failing = None
+        await clock.advance(1)
+        assert seconds(cursors.ran) == [("a", 20)]
+
+
+async def test_a_clock_that_runs_ahead_of_redis_is_corrected() -> None:
+    async with ticking(schedule("a", "* * * * * *")) as (clock, cursors, ticker):
+        cursors.ahead_us = -400_000
+        await clock.advance(5)
+        assert ticker.statistics()["clock_offset_us"] == -400_000
+        assert seconds(cursors.ran) == [("a", 1), ("a", 2), ("a", 3), ("a", 4)]
+
+
+async def test_a_clock_that_lags_behind_redis_is_corrected() -> None:
+    async with ticking(schedule("a", "* * * * * *")) as (clock, cursors, ticker):
+        cursors.ahead_us = 400_000
+        await clock.advance(3)
+        assert ticker.statistics()["clock_offset_us"] == 400_000
+        await clock.advance(0.65)
+        assert seconds(cursors.ran)[-1] == ("a", 4)
+
+
+async def test_a_replaced_schedule_forgets_its_old_moments() -> None:
+    async with ticking(schedule("a", "* * * * * *")) as (clock, cursors, ticker):
+        await clock.advance(1)
+        ticker.put(schedule("a", "*/10 * * * * *", cursors.at["a"]))
+        await clock.advance(10)
+        assert seconds(cursors.ran) == [("a", 1), ("a", 10)]
+
+
+async def test_a_dropped_schedule_ticks_no_more() -> None:
+    async with ticking(schedule("a", "* * * * * *")) as (clock, cursors, ticker):
+        await clock.advance(1)
+        ticker.drop("a")
+        await clock.advance(5)
+        assert seconds(cursors.ran) == [("a", 1)]
+        assert ticker.next_us("a") is None
+
+
+async def test_stopping_in_the_middle_of_a_claim_loses_no_schedule() -> None:
+    async with ticking(schedule("a", "* * * * * *")) as (clock, cursors, ticker):
+        cursors.failing = asyncio.CancelledError()
+        await clock.advance(1)
+        assert ticker.statistics()["schedules"] == 1
+        assert ticker.next_us("a") == START_US + SECOND
