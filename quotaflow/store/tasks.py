@@ -2,8 +2,8 @@
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
-from typing import Any
 from operator import attrgetter
+from typing import Any
 
 from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -74,7 +74,9 @@ async def set_paused(connection: AsyncConnection, task_id: str, paused: bool, no
     return await _set(connection, task_id, {"paused": paused}, now_us)
 
 
-async def set_cron_override(connection: AsyncConnection, task_id: str, cron: str | None, now_us: int) -> TaskRow:
+async def set_cron_override(
+    connection: AsyncConnection, task_id: str, cron: str | None, now_us: int
+) -> TaskRow:
     """Let a task run by another expression, or by the code's again, and return it.
 
     :raises NotFound: no such task.

@@ -43,9 +43,9 @@ async def main(given: dict[str, Any]) -> None:
     working = asyncio.create_task(worker.async_run())
     await listen(lambda: {"fired": len(rows) // 3})
     working.cancel()
-    with contextlib.suppress(asyncio.CancelledError):
+    with contextlib.suppress(asyncio.CancelledError):  # it cancels its jobs as it ends
         await working
-    await worker.close()
+        await worker.close()
     save(rows, given["rows"])
 
 

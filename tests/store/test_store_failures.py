@@ -97,9 +97,13 @@ async def test_a_write_that_is_cancelled_in_the_middle_leaves_nothing(
     assert (await store.counts()).traces == {Status.RUNNING: 1, Status.OK: 1}
 
 
-async def test_a_write_that_is_cancelled_at_any_moment_is_whole_or_absent_and_blocks_nobody(store: Store) -> None:
+async def test_a_write_that_is_cancelled_at_any_moment_is_whole_or_absent_and_blocks_nobody(
+    store: Store,
+) -> None:
     for number in range(40):
-        rows = [ended(claim(f"{number}-{part}", task_id=f"t{part}", scheduled_for_us=number)) for part in range(3)]
+        rows = [
+            ended(claim(f"{number}-{part}", task_id=f"t{part}", scheduled_for_us=number)) for part in range(3)
+        ]
         with suppress(TimeoutError):
             async with asyncio.timeout(number / 2500):
                 await store.write_batch(Batch(closed=rows))
@@ -166,7 +170,9 @@ async def test_a_full_disk_loses_the_batch_and_nothing_else(tmp_path: Path) -> N
     await store.close()
 
 
-async def test_a_server_that_goes_away_in_the_middle_loses_the_batch_and_is_found_again(postgres: str) -> None:
+async def test_a_server_that_goes_away_in_the_middle_loses_the_batch_and_is_found_again(
+    postgres: str,
+) -> None:
     store = await Store.open(postgres)
     with pytest.raises(Unavailable):
         async with store._database.write() as connection:

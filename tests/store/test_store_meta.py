@@ -11,7 +11,9 @@ from quotaflow.store import Store
 from tests.store.conftest import sqlite_url
 
 
-async def test_the_store_id_is_made_once_and_differs_between_stores(store: Store, url: str, tmp_path: Path) -> None:
+async def test_the_store_id_is_made_once_and_differs_between_stores(
+    store: Store, url: str, tmp_path: Path
+) -> None:
     other = await Store.open(url)
     ids = await asyncio.gather(*[each.store_id() for each in (store, other) for _ in range(3)])
     await other.close()
@@ -90,7 +92,9 @@ async def test_a_holder_that_lost_its_connection_cannot_begin_a_life_after_anoth
     with pytest.raises(Unavailable):
         async with store.fence_lock():
             async with other._database.write() as connection:
-                others = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE pid <> pg_backend_pid()"
+                others = (
+                    "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE pid <> pg_backend_pid()"
+                )
                 await connection.execute(text(others + " AND datname = current_database()"))
             async with other.fence_lock():
                 await other.write_incarnation(1, "server-b")

@@ -54,7 +54,9 @@ async def test_a_newer_schema_is_refused_and_left_alone(empty_url: str) -> None:
     await store.close()
 
 
-async def test_a_migration_that_fails_leaves_an_empty_database(empty_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_migration_that_fails_leaves_an_empty_database(
+    empty_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(migrate, "_run", lambda connection: (_tables(connection), 1 / 0))
     with pytest.raises(ZeroDivisionError):
         await Store.open(empty_url)
@@ -76,7 +78,9 @@ def test_a_current_schema_opens_without_alembic(tmp_path: Path) -> None:
         "asyncio.run(main())\nprint('alembic' in sys.modules)"
     )
     said = [
-        subprocess.run([sys.executable, "-c", program, sqlite_url(tmp_path)], capture_output=True, check=True).stdout
+        subprocess.run(
+            [sys.executable, "-c", program, sqlite_url(tmp_path)], capture_output=True, check=True
+        ).stdout
         for _ in range(2)
     ]
     assert said == [b"True\n", b"False\n"]
@@ -108,7 +112,9 @@ async def test_postgresql_without_its_driver_says_what_to_install(monkeypatch: p
 
 @pytest.mark.parametrize("place", ["u:hunter2@127.0.0.1:9/db", "u@127.0.0.1:9/db?password=hunter2"])
 async def test_nobody_there_is_one_clear_line_without_the_password(place: str) -> None:
-    with pytest.raises(Unavailable, match=r"^cannot reach postgresql\+asyncpg://u(:\*+)?@127\.0\.0\.1:9/db: ") as caught:
+    with pytest.raises(
+        Unavailable, match=r"^cannot reach postgresql\+asyncpg://u(:\*+)?@127\.0\.0\.1:9/db: "
+    ) as caught:
         await Store.open(f"postgresql+asyncpg://{place}")
     assert "\n" not in str(caught.value)
     assert "hunter2" not in "".join(traceback.format_exception(caught.value))
@@ -175,13 +181,13 @@ async def test_closing_twice_is_harmless_and_leaves_no_thread(url: str) -> None:
     assert _sqlite_threads() == []
 
 
-async def test_an_open_that_is_cancelled_at_any_moment_leaves_nothing(empty_url: str) -> None:
-    for milliseconds in range(40):
+async def test_an_open_that_is_cancelled_at_any_moment_leaves_nothing(url: str) -> None:
+    for number in range(40):
         with suppress(TimeoutError):
-            async with asyncio.timeout(milliseconds / 1000):
-                await (await Store.open(empty_url)).close()
+            async with asyncio.timeout(number / 2000):
+                await (await Store.open(url)).close()
         assert _sqlite_threads() == []
-    database = await Database.open(empty_url, deadline_s=5)
+    database = await Database.open(url, deadline_s=5)
     if database.is_postgres:
         async with asyncio.timeout(5), database.read() as connection:
             while await connection.scalar(_SESSIONS) != 1:  # a server takes a moment to see that we hung up

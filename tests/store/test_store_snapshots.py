@@ -13,7 +13,9 @@ NEXT = replace(FIRST, remaining=1.0, allowed=15, limited=4, synced_us=START_US +
 
 async def test_a_snapshot_comes_back_as_it_went(store: Store) -> None:
     await store.write_snapshots([FIRST, replace(NEXT, quota_id="other")], START_US)
-    assert sorted(await store.snapshots(), key=str) == sorted([FIRST, replace(NEXT, quota_id="other")], key=str)
+    assert sorted(await store.snapshots(), key=str) == sorted(
+        [FIRST, replace(NEXT, quota_id="other")], key=str
+    )
 
 
 async def test_differences_go_to_the_minute_and_repeating_adds_nothing(store: Store) -> None:
@@ -21,7 +23,9 @@ async def test_differences_go_to_the_minute_and_repeating_adds_nothing(store: St
     await store.write_snapshots([FIRST], START_US)
     for _ in range(2):
         await store.write_snapshots([NEXT], later + 1)
-    found = {key: (row["allowed"], row["r429"], row["remaining"]) for key, row in (await metrics(store)).items()}
+    found = {
+        key: (row["allowed"], row["r429"], row["remaining"]) for key, row in (await metrics(store)).items()
+    }
     assert found == {("q", MINUTE_US): (10, 3, 7.5), ("q", later): (5, 1, 1.0)}
 
 
@@ -29,7 +33,9 @@ async def test_a_snapshot_from_the_past_changes_nothing(store: Store) -> None:
     await store.write_snapshots([NEXT], START_US)
     before = await dump(store)
     late = replace(FIRST, synced_us=START_US + 10)
-    await store.write_snapshots([FIRST, late, NEXT, replace(NEXT, remaining=9.0, synced_us=START_US)], START_US)
+    await store.write_snapshots(
+        [FIRST, late, NEXT, replace(NEXT, remaining=9.0, synced_us=START_US)], START_US
+    )
     assert await dump(store) == before
 
 

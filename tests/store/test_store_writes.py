@@ -15,8 +15,6 @@ from quotaflow.store.tables import traces
 from quotaflow.timing import ManualClock
 from tests.store.rows import MINUTE_US, START_US, claim, dump, ended, metrics
 
-FINAL = [status for status in Status if status.is_final]
-
 
 async def test_every_column_comes_back_as_it_went(store: Store) -> None:
     full = ended(
@@ -71,13 +69,15 @@ async def test_a_claim_that_comes_after_the_end_changes_nothing(store: Store) ->
     assert await store.get_trace("r1") == ended(claim())
 
 
-@pytest.mark.parametrize("first", FINAL)
-async def test_a_final_status_is_never_overwritten(store: Store, first: Status) -> None:
-    await store.write_batch(Batch(closed=[ended(claim("apart"), first)]))
-    closed = [ended(claim("together"), first), ended(claim("together"), Status.LOST)]
-    await store.write_batch(Batch(closed=[ended(claim("apart"), Status.LOST), *closed]))
-    await store.write_batch(Batch(opened=[claim("apart"), claim("together")]))
-    assert {(await store.get_trace(run)).status for run in ("apart", "together")} == {first}
+async def test_a_final_status_is_never_overwritten(store: Store) -> None:
+    first = {f"{status}/{number}": status for status in Status if status.is_final for number in range(2)}
+    apart = [ended(claim(run), status) for run, status in first.items() if run.endswith("0")]
+    together = [ended(claim(run), status) for run, status in first.items() if run.endswith("1")]
+    lies = [ended(claim(run), lie) for run in first for lie in (Status.LOST, Status.OK, Status.STUCK)]
+    await store.write_batch(Batch(closed=apart))
+    await store.write_batch(Batch(closed=[*together, *lies], opened=[claim(run) for run in first]))
+    await store.write_batch(Batch(closed=lies))
+    assert {run: (await store.get_trace(run)).status for run in first} == first
 
 
 @pytest.mark.parametrize("status", [Status.LIMITED, Status.SKIPPED, Status.MISSED])
@@ -93,13 +93,17 @@ async def test_a_stuck_run_may_still_end(store: Store) -> None:
     await store.write_batch(Batch(opened=[claim("a"), claim("b")]))
     await store.write_batch(Batch(closed=[ended(claim(run), Status.STUCK) for run in "ab"]))
     assert await metrics(store) == {}
-    await store.write_batch(Batch(closed=[ended(claim("a")), ended(claim("b"), Status.STUCK), ended(claim("b"))]))
+    await store.write_batch(
+        Batch(closed=[ended(claim("a")), ended(claim("b"), Status.STUCK), ended(claim("b"))])
+    )
     assert {(await store.get_trace(run)).status for run in "ab"} == {Status.OK}
     assert (await metrics(store))["q", MINUTE_US]["ok"] == 2
 
 
 async def test_writing_a_batch_again_changes_nothing(store: Store, clock: ManualClock) -> None:
-    first = Batch(opened=[claim("a"), claim("b"), claim("thief", scheduled_for_us=claim("a").scheduled_for_us)])
+    first = Batch(
+        opened=[claim("a"), claim("b"), claim("thief", scheduled_for_us=claim("a").scheduled_for_us)]
+    )
     second = Batch(
         opened=[claim("c"), claim("d", status=Status.LIMITED)],
         closed=[ended(claim("a")), ended(claim("e"), Status.FAILED), ended(first.opened[2])],
@@ -122,7 +126,9 @@ async def test_two_flushers_with_the_same_batch_count_it_once(store: Store, url:
     batches = [Batch(closed=rows, opened=thieves), Batch(closed=rows[::-1], opened=thieves[::-1])]
     results = await asyncio.gather(*[to.write_batch(batch) for to in (store, other) for batch in batches])
     await other.close()
-    assert (await metrics(store))["q", MINUTE_US]["ok"] == 100 - sum(result.double_claims for result in results)
+    assert (await metrics(store))["q", MINUTE_US]["ok"] == 100 - sum(
+        result.double_claims for result in results
+    )
     counts = await store.counts()
     assert sum(counts.traces.values()) == 100
     assert counts.double_claims == sum(result.double_claims for result in results) == 10
@@ -205,4 +211,6 @@ async def test_more_keys_than_a_statement_takes_parameters_are_looked_up(store: 
     await store.write_batch(Batch(opened=[claim("here")]))
     ids = ["here", *[f"r{number}" for number in range(40_000)]]
     async with store._database.read() as connection:
-        assert [row.run_id for row in await fetch_in(connection, select(traces), traces.c.run_id, ids)] == ["here"]
+        assert [row.run_id for row in await fetch_in(connection, select(traces), traces.c.run_id, ids)] == [
+            "here"
+        ]
