@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from quotaflow.control.gate import Triggered
-from quotaflow.control.place import Place, check_server, claim_place, open_redis, release_redis
+from quotaflow.control.place import Place, check_server, claim_place, keep_redis, open_redis, release_redis
 from quotaflow.control.quotas import QuotaDesk
 from quotaflow.control.recovery import StoreIncarnations
 from quotaflow.control.rooms import Deciding, Storing
@@ -51,7 +51,7 @@ class Quotaflow:
         *,
         registry: Registry = REGISTRY,
         role: str = "library",
-        **flags: object,
+        **flags: Any,
     ) -> AsyncIterator[Self]:
         """Connect and serve until the block ends.
 
@@ -66,7 +66,9 @@ class Quotaflow:
             place = await stack.enter_async_context(claim_place(settings, role))
             store = await _open_store(stack, settings, place)
             url, server = await open_redis(settings)
-            base = Deciding(settings, registry, url, role, SystemClock(), StoreIncarnations(store) if store else None)
+            base = Deciding(
+                settings, registry, url, role, SystemClock(), StoreIncarnations(store) if store else None
+            )
             stack.push_async_callback(base.close)
             storing = Storing(base, store, url) if store else None
             if storing:
@@ -93,7 +95,9 @@ class Quotaflow:
         async with asyncio.TaskGroup() as group:
             ticking = group.create_task(work.ticker.run())
             pool = group.create_task(work.pool.run())
-            others = [group.create_task(loop) for loop in (work.closer.run(), work.leases.run(), self._follow())]
+            others = [
+                group.create_task(loop) for loop in (work.closer.run(), work.leases.run(), self._follow())
+            ]
             self._is_working = True
             try:
                 yield
@@ -170,7 +174,11 @@ class Quotaflow:
     def work_statistics(self) -> dict[str, dict[str, int]]:
         """Return how full ticker and runner are."""
         work = self._base.working
-        return {"ticker": work.ticker.statistics(), "runner": work.pool.statistics(), "leases": {"lost": work.leases.lost}}
+        return {
+            "ticker": work.ticker.statistics(),
+            "runner": work.pool.statistics(),
+            "leases": {"lost": work.leases.lost},
+        }
 
     def _with_store(self) -> Storing:
         if self._storing is None:
@@ -182,12 +190,14 @@ class Quotaflow:
 
     def _duties(self) -> list[Coroutine[Any, Any, None]]:
         base, storing = self._base, self._storing
+        duties = [base.recorder.run(), self._beat()]
+        if self.settings.redis.url == "embedded":
+            duties.append(keep_redis(self.settings, base.server, base.clock))
         if storing is None:
-            return [base.fence.serve(_nothing), base.recorder.run(), self._beat()]
+            return [*duties, base.fence.serve(_nothing)]
         return [
+            *duties,
             base.fence.serve(storing.recovery),
-            base.recorder.run(),
-            self._beat(),
             storing.duty.run(),
             storing.flusher.run(storing.duty.is_held),
             storing.snapshotter.run(storing.duty.is_held),

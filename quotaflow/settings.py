@@ -257,8 +257,9 @@ def _conflicts(settings: Settings, where: Mapping[str, str]) -> Iterator[str]:
     if settings.redis.port is not None and settings.redis.url != "embedded":
         yield f'{where["redis.port"]} needs redis.url = "embedded"; remove it, or write the port into the URL'
     store, tasks = settings.store_url, settings.tasks_database_url
-    if not settings.store.url and _sqlite_file(tasks) == _sqlite_file(store):
-        yield f"{where['tasks.database_url']} is the store's own file; name another, or leave it empty"
+    if _sqlite_file(store) is not None and _sqlite_file(tasks) == _sqlite_file(store):
+        culprit = where.get("tasks.database_url") or where["store.url"]
+        yield f"{culprit}: store and tasks cannot share one SQLite file; name another, or leave it empty"
 
 
 def _sqlite_file(url: str) -> Path | None:

@@ -55,7 +55,7 @@ def _database_url(url: str) -> str:
 
 
 def _store_url(url: str) -> str:
-    return _check_url(_database_url(url), r"|postgresql\+asyncpg://\S+")
+    return _check_url(_database_url(url), r"|postgresql\+asyncpg://\S+|sqlite\+aiosqlite:///\S+")
 
 
 def _directory(value: object) -> Path:
@@ -113,8 +113,8 @@ class Store(Section):
     url: Annotated[str, AfterValidator(_store_url)] = Field(
         default="",
         repr=False,
-        description="empty (SQLite: quotaflow.db in data_dir) or postgresql+asyncpg://user:password@host/database"
-        + _ENCODED,
+        description="empty (SQLite: quotaflow.db in data_dir), sqlite+aiosqlite:////path/to/file.db, or"
+        " postgresql+asyncpg://user:password@host/database" + _ENCODED,
     )
 
 

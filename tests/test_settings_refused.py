@@ -116,7 +116,7 @@ def test_each_problem_of_the_file_has_its_line(text: str, line: str) -> None:
         ),
         *(
             ("store.url", f'"{url}"')
-            for url in ("mysql://h/db", "sqlite:///x.db", "postgres://h", "postgresql://")
+            for url in ("mysql://h/db", "sqlite:x.db", "postgres://h", "postgresql://")
         ),
         *(("tasks.database_url", f'"{url}"') for url in ("app.db", "sqlite://", "sqlite:///%00")),
         *(("tasks.modules", value) for value in ('"shop"', '["a/b.py"]', '["a."]', "[1]", '["a-b"]', '[""]')),
@@ -197,7 +197,10 @@ def test_an_unknown_or_wrong_flag_is_refused() -> None:
 
 def test_tasks_never_get_the_file_of_the_store(tmp_path: Path) -> None:
     environ = {"QUOTAFLOW_TASKS__DATABASE_URL": f"sqlite:///{tmp_path}/a/../quotaflow.db?x=1"}
-    line = "QUOTAFLOW_TASKS__DATABASE_URL is the store's own file; name another, or leave it empty"
+    line = (
+        "QUOTAFLOW_TASKS__DATABASE_URL: store and tasks cannot share one SQLite file;"
+        " name another, or leave it empty"
+    )
     assert refused(environ=environ, data_dir=tmp_path) == [line]
     environ["QUOTAFLOW_STORE__URL"] = "postgresql://h/db"
     assert load(environ=environ, data_dir=tmp_path).tasks_database_url.startswith("sqlite+aiosqlite:///")

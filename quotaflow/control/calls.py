@@ -10,7 +10,7 @@ from quotaflow.ids import Ids
 from quotaflow.journal.recorder import Recorder
 from quotaflow.limiter.waiting import Lines
 from quotaflow.model import Reason, Status, Trigger
-from quotaflow.runner.execute import MAX_ERROR
+from quotaflow.runner.endings import text_of
 from quotaflow.runner.registry import Task
 from quotaflow.timing import Clock
 
@@ -91,7 +91,7 @@ class LimitedCalls:
             "status": status,
             "reason": reason,
             "error_type": type(error).__name__ if error is not None else None,
-            "error": str(error)[:MAX_ERROR] if error is not None else None,
+            "error": text_of(error) if error is not None else None,
         }
         line = facts.encode(facts.CLOSE, fields)
         self._recorder.note(run_id + ".close", line, failed=status is not Status.OK)

@@ -24,13 +24,23 @@ class Closer:
         self._admission = admission
         self._clock = clock
         self._instance = instance
-        self._outcomes: asyncio.Queue[Outcome] = asyncio.Queue(size)
+        self._size = size
+        self._outcomes: asyncio.Queue[Outcome] = (
+            asyncio.Queue()
+        )  # bounded by those who deliver: they `wait_free`
         self._unwritten: set[str] = set()
+        self._free = asyncio.Event()
 
-    async def deliver(self, outcome: Outcome) -> None:
-        """Hand over an outcome; waits while too many are waiting."""
+    def deliver(self, outcome: Outcome) -> None:
+        """Hand over an outcome. It is never refused: it has happened."""
         self._unwritten.add(outcome.run.run_id)
-        await self._outcomes.put(outcome)
+        self._outcomes.put_nowait(outcome)
+
+    async def wait_free(self) -> None:
+        """Return when fewer than `size` are waiting to be journalled."""
+        while len(self._unwritten) >= self._size:
+            self._free.clear()
+            await self._free.wait()
 
     async def run(self) -> None:
         """Journal outcomes as they come, until cancelled; what cannot be written is tried again."""
@@ -43,6 +53,7 @@ class Closer:
                 self._unwritten.discard(outcome.run.run_id)
                 report(outcome)
                 self._outcomes.task_done()
+            self._free.set()
 
     async def settle(self) -> None:
         """Return when everything handed over is journalled."""
@@ -99,7 +110,11 @@ def report(outcome: Outcome) -> None:
         log.debug(Event.RUN_FINISHED, **fields, latency_ms=round(outcome.latency_ms, 1))
     else:
         log.warning(
-            Event.RUN_FAILED, **fields, status=str(outcome.status), error_type=outcome.error_type, error=outcome.error
+            Event.RUN_FAILED,
+            **fields,
+            status=str(outcome.status),
+            error_type=outcome.error_type,
+            error=outcome.error,
         )
 
 
@@ -126,7 +141,9 @@ class Leases:
         """Close runs whose lease has run out as `lost`; returns how many."""
         now_us = self._clock.wall_us()
         expired = await self._admission.expired()
-        closings = [Closing(run_id, lost_fact(fact, run_id, now_us), expired=True) for run_id, fact in expired]
+        closings = [
+            Closing(run_id, lost_fact(fact, run_id, now_us), expired=True) for run_id, fact in expired
+        ]
         closed = await self._admission.close(closings) if closings else []
         for closing, done in zip(closings, closed, strict=True):
             if done:

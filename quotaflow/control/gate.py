@@ -132,12 +132,19 @@ class Gate:
     def _act(self, task: Task, claim: Claim, answer: Answer, trigger: Trigger, at_us: int | None) -> None:
         fields = {"task_id": task.id, "run_id": claim.run_id, "trigger": str(trigger)}
         if answer.word is Word.GRANTED:
-            self._put(Run(claim.run_id, task.id, trigger, at_us, answer.number, claim.quota_id, claim.cost_micro))
+            self._put(
+                Run(claim.run_id, task.id, trigger, at_us, answer.number, claim.quota_id, claim.cost_micro)
+            )
         elif answer.word in REFUSED:
             retry_s = None if answer.number < 0 else answer.number / 1e6
-            log.debug(Event.RUN_LIMITED, **fields, quota_id=claim.quota_id, reason=answer.word, retry_after_s=retry_s)
+            log.debug(
+                Event.RUN_LIMITED,
+                **fields,
+                quota_id=claim.quota_id,
+                reason=answer.word,
+                retry_after_s=retry_s,
+            )
         elif answer.word in SKIPPED:
             log.debug(Event.RUN_SKIPPED, **fields, reason=answer.word)
         elif answer.word is Word.MISSED:
             log.info(Event.TICK_MISSED, **fields, scheduled_for_us=at_us)
-

@@ -4,10 +4,12 @@ import contextlib
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from urllib.parse import unquote
 
-from quotaflow.errors import ConfigError, StoreLocked, Unavailable
+from quotaflow.errors import ConfigError, QuotaflowError, StoreLocked, Unavailable
+from quotaflow.limiter.client import Client
 from quotaflow.limiter.instances import Instances
+from quotaflow.limiter.server import Server
 from quotaflow.log import Event, get_logger
 from quotaflow.redis_server.embedded import EmbeddedServer, open_embedded, server_guard
 from quotaflow.redis_server.locks import FileLock
@@ -18,6 +20,7 @@ from quotaflow.timing import Clock
 log = get_logger(room="place")
 
 DAEMON = "daemon"
+KEEP_S = 0.5  # how often the embedded server is looked after
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +66,7 @@ def _take(stack: contextlib.ExitStack, path: Path, why: str) -> None:
 def sqlite_path(url: str) -> Path | None:
     """Return the file of a SQLite URL; None for another database."""
     scheme, _, path = url.partition(":///")
-    return Path(path) if scheme.startswith("sqlite") else None
+    return Path(unquote(path.partition("?")[0])) if scheme.startswith("sqlite") else None
 
 
 async def open_redis(settings: Settings) -> tuple[str, EmbeddedServer | None]:
@@ -75,7 +78,20 @@ async def open_redis(settings: Settings) -> tuple[str, EmbeddedServer | None]:
     return server.url, server
 
 
-async def check_server(client: Any, clock: Clock, persistence: Persistence) -> None:
+async def keep_redis(settings: Settings, server: Server, clock: Clock) -> None:
+    """Start the embedded server again when it has died. Runs until cancelled."""
+    while True:
+        await clock.sleep(KEEP_S)
+        try:
+            await server.ping()
+        except Unavailable:
+            try:
+                await open_redis(settings)
+            except QuotaflowError as error:
+                log.error(Event.REDIS_AWAY, error=str(error))
+
+
+async def check_server(client: Client, clock: Clock, persistence: Persistence) -> None:
     """Look at the server before work begins; what is only doubtful is logged.
 
     :raises ConfigError: a line for each reason why it is not fit to hold quotas, with what to do.
@@ -84,7 +100,11 @@ async def check_server(client: Any, clock: Clock, persistence: Persistence) -> N
     for finding in findings:
         if finding.level == "warn":
             log.warning(Event.REDIS_UNFIT, what=finding.what, found=finding.found, do=finding.do)
-    errors = [f"Redis: {finding.what} is {finding.found}: {finding.do}" for finding in findings if finding.level == "error"]
+    errors = [
+        f"Redis: {finding.what} is {finding.found}: {finding.do}"
+        for finding in findings
+        if finding.level == "error"
+    ]
     if errors:
         raise ConfigError("\n".join(errors))
 

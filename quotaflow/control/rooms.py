@@ -36,13 +36,21 @@ class Deciding:
     """What every process has: decisions, waiting, and the traces of its calls."""
 
     def __init__(
-        self, settings: Settings, registry: Registry, url: str, role: str, clock: Clock, incarnations: Incarnations | None
+        self,
+        settings: Settings,
+        registry: Registry,
+        url: str,
+        role: str,
+        clock: Clock,
+        incarnations: Incarnations | None,
     ) -> None:
         deadline_s, journal = settings.redis.deadline_s, settings.journal
         self.settings, self.registry, self.clock = settings, registry, clock
         self.ids = Ids(clock)
         self.plain = connect(url, deadline_s=deadline_s, max_connections=8)
-        self.client = connect(url, deadline_s=deadline_s, on_run_id=lambda run_id: self.fence.saw_run_id(run_id))
+        self.client = connect(
+            url, deadline_s=deadline_s, on_run_id=self._saw
+        )
         self.fence = Fence(
             self.client, self.plain, incarnations or MarkerIncarnations(self.plain), deadline_s=deadline_s
         )
@@ -60,6 +68,10 @@ class Deciding:
         self.working = Working(self)
         self.calls = LimitedCalls(self.working.gate, self.lines, self.recorder, clock, self.ids)
 
+    def _saw(self, run_id: str) -> None:
+        """Tell the fence, which is made after the client it watches."""
+        self.fence.saw_run_id(run_id)
+
     async def close(self) -> None:
         """Close what connects to somewhere."""
         await self.working.sessions.close()
@@ -76,17 +88,21 @@ class Working:
         self.closer = Closer(base.admission, clock, base.ids.node, size=runner.queue_size)
         self.pool = Pool(
             clock,
-            Executor(clock, self.sessions, threads=runner.concurrency),
+            Executor(clock, self.sessions),
             base.registry.get,
-            self.closer.deliver,
+            self.closer,
             concurrency=runner.concurrency,
             queue_size=runner.queue_size,
         )
-        self.gate = Gate(base.registry, base.admission, base.quota_state, self.pool.inbox.put, clock, base.ids)
+        self.gate = Gate(
+            base.registry, base.admission, base.quota_state, self.pool.inbox.put, clock, base.ids
+        )
         self.ticker = Ticker(
             clock, base.ids, self.gate.claim, self.pool.inbox, grace_s=settings.scheduler.misfire_grace_s
         )
-        self.leases = Leases(base.admission, clock, lambda: [*self.pool.open_runs(), *self.closer.unwritten()])
+        self.leases = Leases(
+            base.admission, clock, lambda: [*self.pool.open_runs(), *self.closer.unwritten()]
+        )
 
 
 class Storing:

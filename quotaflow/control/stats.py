@@ -74,7 +74,11 @@ class Statistics:
                 "limited": sum(level.limited for level in levels.values()),
             },
             "quotas": {
-                level.quota_id: {"allowed": level.allowed, "limited": level.limited, "remaining": level.remaining}
+                level.quota_id: {
+                    "allowed": level.allowed,
+                    "limited": level.limited,
+                    "remaining": level.remaining,
+                }
                 for level in levels.values()
             },
             "traces": {str(status): count for status, count in counts.traces.items()},

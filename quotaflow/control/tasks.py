@@ -63,7 +63,13 @@ class TaskDesk:
     """Shows tasks and changes when they run."""
 
     def __init__(
-        self, registry: Registry, store: Store, admission: Admission, ticker: Ticker, clock: Clock, default_zone: str
+        self,
+        registry: Registry,
+        store: Store,
+        admission: Admission,
+        ticker: Ticker,
+        clock: Clock,
+        default_zone: str,
     ) -> None:
         self._registry = registry
         self._store = store

@@ -7,8 +7,8 @@ found by halving the batch and parked in dead_letters, so that it cannot hold up
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
-from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
 from quotaflow.errors import Unavailable
@@ -21,6 +21,23 @@ log = get_logger(room="journal")
 PAGE = 64  # entries per read; an entry holds up to 256 facts
 GATHER_S = 0.02  # a partial batch waits this long for company
 BLOCK_MS = 500  # how long one blocking read waits; stopping cancels it
+
+Entry = tuple[str, dict[str, str]]  # stream id, facts by event id
+
+
+class Stream(Protocol):
+    """What is used of a Redis client that decodes its replies."""
+
+    async def xrange(self, name: str, *, min: str = "-", count: int | None = None) -> list[Entry]:  # noqa: A002
+        """Read entries in order."""
+        ...
+
+    async def xread(
+        self, streams: dict[str, str], count: int | None = None, block: int | None = None
+    ) -> object:
+        """Wait for entries."""
+        ...
+
 
 Write = Callable[[Folded], Awaitable[None]]
 Trim = Callable[["Portion"], Awaitable[int]]
@@ -38,7 +55,7 @@ class Portion:
     facts: list[Fact]
 
 
-def portion_of(entries: Sequence[tuple[str, dict[str, str]]]) -> Portion | None:
+def portion_of(entries: Sequence[Entry]) -> Portion | None:
     """Flatten stream entries into facts; None when there are none."""
     if not entries:
         return None
@@ -55,7 +72,9 @@ def portion_of(entries: Sequence[tuple[str, dict[str, str]]]) -> Portion | None:
 class Flusher:
     """Empties the stream into the store."""
 
-    def __init__(self, client: Redis, stream: str, write: Write, trim: Trim, clock: Clock, *, batch: int) -> None:
+    def __init__(
+        self, client: Stream, stream: str, write: Write, trim: Trim, clock: Clock, *, batch: int
+    ) -> None:
         """`client` is a connection of its own: it blocks in XREAD. `batch` is the number of facts aimed at."""
         self._client = client
         self._stream = stream
@@ -112,7 +131,7 @@ class Flusher:
         return max(0.0, self._clock.wall_us() / 1e6 - int(entries[0][0].split("-")[0]) / 1e3)
 
     async def _read(self) -> Portion | None:
-        entries: list[tuple[str, dict[str, str]]] = []
+        entries: list[Entry] = []
         count, start = 0, "-"
         while count < self._batch:
             page = await self._client.xrange(self._stream, min=start, count=PAGE)
@@ -133,7 +152,7 @@ class Flusher:
             await self._write(folded)
         except Unavailable:
             raise
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001  whatever SQL has against a fact, it must not hold up the others
             if len(some) == 1:
                 await self._park(some[0], error)
                 return

@@ -4,10 +4,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
-from redis.asyncio import Redis
-
 from quotaflow.limiter import keys
-from quotaflow.limiter.client import reaching
+from quotaflow.limiter.client import Client, reaching
 from quotaflow.limiter.fence import Fence
 from quotaflow.model import Answer, Word
 
@@ -66,7 +64,9 @@ class Cursor:
 class Admission:
     """The gate of one instance."""
 
-    def __init__(self, fence: Fence, client: Redis, *, instance: str, lease_s: float, backlog_max: int) -> None:
+    def __init__(
+        self, fence: Fence, client: Client, *, instance: str, lease_s: float, backlog_max: int
+    ) -> None:
         self._fence = fence
         self._client = client
         self._instance = instance
@@ -81,7 +81,11 @@ class Admission:
         script_keys = [keys.MARKER, keys.JOURNAL, keys.RUNNING]
         args = [self._instance, self._lease_us, self._backlog_max]
         for claim in claims:
-            script_keys += (keys.task(claim.task_id), keys.run(claim.run_id), *keys.bucket(claim.quota_id or claim.task_id))
+            script_keys += (
+                keys.task(claim.task_id),
+                keys.run(claim.run_id),
+                *keys.bucket(claim.quota_id or claim.task_id),
+            )
             args += _claim_args(claim)
         reply = await self._fence.run("claim", script_keys, args)
         return [Answer(Word(word), int(number)) for word, number in zip(*[iter(reply)] * 2, strict=True)]
@@ -121,7 +125,9 @@ class Admission:
             script_keys = [keys.MARKER, *[keys.task(task_id) for task_id, _ in some]]
             args = ["1" if from_now else "0", *["1" if paused else "0" for _, paused in some]]
             reply = await self._fence.run("track", script_keys, args)
-            cursors += [Cursor(int(last), bool(paused)) for last, paused in zip(*[iter(reply)] * 2, strict=True)]
+            cursors += [
+                Cursor(int(last), bool(paused)) for last, paused in zip(*[iter(reply)] * 2, strict=True)
+            ]
         return cursors
 
     async def pause(self, task_id: str, *, paused: bool) -> None:

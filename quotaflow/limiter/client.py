@@ -12,10 +12,15 @@ from redis.exceptions import RedisError
 
 from quotaflow.errors import Unavailable
 
+# redis-py types every reply as bytes, str or None, whatever the connection decodes; ours decode, and each reply is
+# given its type where it is read.
+Client = Any
 OnRunId = Callable[[str], None]
 
 
-def connect(url: str, *, deadline_s: float, on_run_id: OnRunId | None = None, max_connections: int = 64) -> Redis:
+def connect(
+    url: str, *, deadline_s: float, on_run_id: OnRunId | None = None, max_connections: int = 64
+) -> Client:
     """Make a client. Nothing is sent twice: redis-py would otherwise retry a charge whose reply was lost.
 
     `on_run_id` hears the server's run id each time a connection is made, before its first command: a server that
@@ -34,7 +39,9 @@ def connect(url: str, *, deadline_s: float, on_run_id: OnRunId | None = None, ma
     }
     if on_run_id is not None:
         options["redis_connect_func"] = _checker(on_run_id)
-    return Redis.from_pool(BlockingConnectionPool.from_url(url, **options))  # closing the client closes the pool
+    return Redis.from_pool(
+        BlockingConnectionPool.from_url(url, **options)
+    )  # closing the client closes the pool
 
 
 def _checker(on_run_id: OnRunId) -> Callable[[AbstractConnection], Awaitable[None]]:

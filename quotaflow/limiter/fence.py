@@ -14,8 +14,6 @@ from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from redis.asyncio import Redis
-from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import (
     ClusterDownError,
     MasterDownError,
@@ -25,10 +23,12 @@ from redis.exceptions import (
     RedisError,
     ResponseError,
 )
+from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from quotaflow.errors import QuotaflowError, Recovering, Unavailable
 from quotaflow.limiter import keys
+from quotaflow.limiter.client import Client
 from quotaflow.limiter.scripts import Script, assemble_all
 from quotaflow.log import Event, get_logger
 
@@ -36,6 +36,7 @@ log = get_logger(room="limiter")
 
 # Answers of a server that is there and cannot serve now. redis-py has classes for some and strips their prefix.
 _REFUSALS = (OutOfMemoryError, ReadOnlyError, MasterDownError, ClusterDownError)
+LONGEST_PAUSE_S = 0.5  # between looks at a Redis that is away: back within 2 s of its return, with jitter
 _REFUSAL_WORDS = ("OOM", "MISCONF", "READONLY", "BUSY", "NOREPLICAS")
 
 
@@ -70,7 +71,7 @@ class MarkerIncarnations:
 
     may_recover = False
 
-    def __init__(self, plain: Redis) -> None:
+    def __init__(self, plain: Client) -> None:
         self._plain = plain
 
     def lock(self) -> AbstractAsyncContextManager[None]:
@@ -95,7 +96,9 @@ Recover = Callable[[Raw, str], Awaitable[None]]
 class Fence:
     """Runs scripts and guards them. `serve` must be running for anything to become ready."""
 
-    def __init__(self, client: Redis, plain: Redis, incarnations: Incarnations, *, deadline_s: float) -> None:
+    def __init__(
+        self, client: Client, plain: Client, incarnations: Incarnations, *, deadline_s: float
+    ) -> None:
         """`client` serves the scripts and must report run ids to `saw_run_id`; `plain` is for recovery."""
         self._client = client
         self._plain = plain
@@ -198,11 +201,10 @@ class Fence:
                 log.warning(Event.REDIS_AWAY, error=str(error))
                 self._lost.set()
                 await asyncio.sleep(pause * (0.5 + random.random()))  # noqa: S311  jitter
-                pause = min(pause * 2, 1.0)
+                pause = min(pause * 2, LONGEST_PAUSE_S)
 
     async def _restore(self, recover: Recover) -> None:
         run_id = str((await self._plain.info("server"))["run_id"])
-        current = await self._incarnations.read()
         if await self._adopted(run_id):
             return
         if not self._incarnations.may_recover:
@@ -237,7 +239,9 @@ class Fence:
     async def _is_whole(self, number: int) -> bool:
         scripts = assemble_all(number)
         marked = await self._plain.hget(keys.MARKER, "incarnation")
-        return marked == str(number) and all(await self._plain.script_exists(*[s.sha for s in scripts.values()]))
+        return marked == str(number) and all(
+            await self._plain.script_exists(*[s.sha for s in scripts.values()])
+        )
 
     def _adopt(self, number: int, run_id: str) -> None:
         self._scripts = assemble_all(number)

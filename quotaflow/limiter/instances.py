@@ -5,10 +5,8 @@ import os
 import socket
 from dataclasses import asdict, dataclass
 
-from redis.asyncio import Redis
-
 from quotaflow.limiter import keys
-from quotaflow.limiter.client import reaching
+from quotaflow.limiter.client import Client, reaching
 
 ALIVE_S = 10.0  # without a beat for this long an instance counts as gone
 FORGET_S = 3600.0
@@ -26,14 +24,14 @@ class Instance:
     beat_us: int
 
     def is_alive(self, now_us: int) -> bool:
-        """It has beaten within the last 10 s."""
+        """Say whether it has beaten within the last 10 s."""
         return now_us - self.beat_us < ALIVE_S * 1e6
 
 
 class Instances:
     """The list of processes, and our own entry in it."""
 
-    def __init__(self, client: Redis, instance_id: str, role: str, started_us: int) -> None:
+    def __init__(self, client: Client, instance_id: str, role: str, started_us: int) -> None:
         self._client = client
         self._id = instance_id
         self._role = role

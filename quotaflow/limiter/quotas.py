@@ -3,11 +3,9 @@
 from collections.abc import Sequence
 from urllib.parse import unquote
 
-from redis.asyncio import Redis
-
 from quotaflow.errors import NotFound
 from quotaflow.limiter import keys
-from quotaflow.limiter.client import reaching
+from quotaflow.limiter.client import Client, reaching
 from quotaflow.limiter.decide import Limiter
 from quotaflow.limiter.fence import Fence
 from quotaflow.model import Level, Quota, Reason
@@ -18,7 +16,7 @@ _FIELDS = ("allowed", "limited", "clock_jumps", "version")
 class QuotaState:
     """Writes definitions to Redis and reads what became of them."""
 
-    def __init__(self, fence: Fence, limiter: Limiter, client: Redis) -> None:
+    def __init__(self, fence: Fence, limiter: Limiter, client: Client) -> None:
         self._fence = fence
         self._limiter = limiter
         self._client = client

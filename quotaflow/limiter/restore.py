@@ -3,9 +3,8 @@
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from redis.asyncio import Redis
-
 from quotaflow.limiter import keys
+from quotaflow.limiter.client import Client
 from quotaflow.limiter.fence import Raw
 from quotaflow.limiter.quotas import definition_args
 from quotaflow.model import Quota
@@ -55,14 +54,27 @@ class OpenRun:
     fact: str
 
 
-def quota_items(quotas: Iterable[Quota], counters: Mapping[str, Counters], in_redis: Mapping[str, str]) -> list[Item]:
+def quota_items(
+    quotas: Iterable[Quota], counters: Mapping[str, Counters], in_redis: Mapping[str, str]
+) -> list[Item]:
     """Definitions come from SQL alone: what only Redis has (name -> id, encoded) was deleted and goes."""
     items: list[Item] = []
     known: set[str] = set()
     for quota in quotas:
         quota_id, name, capacity, refill, enabled, version = definition_args(quota)
         known.add(name)
-        definition = ("name", name, "capacity", capacity, "refill_rate", refill, "enabled", enabled, "version", version)
+        definition = (
+            "name",
+            name,
+            "capacity",
+            capacity,
+            "refill_rate",
+            refill,
+            "enabled",
+            enabled,
+            "version",
+            version,
+        )
         items += [
             Item(keys.quota(quota.id), "set", definition),
             Item(keys.QUOTAS, "set", (name, quota_id)),
@@ -101,7 +113,7 @@ def run_items(runs: Iterable[OpenRun], lease_us: int) -> list[Item]:
     ]
 
 
-async def look(plain: Redis) -> Found:
+async def look(plain: Client) -> Found:
     """Read what Redis says of itself."""
     return Found(await plain.hget(keys.MARKER, "store_id"), await plain.hgetall(keys.QUOTAS))
 

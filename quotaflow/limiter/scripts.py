@@ -31,7 +31,9 @@ def assemble(name: str, incarnation: int) -> Script:
     """Put one script together. Its text, and so its SHA1, differs for each incarnation."""
     folder = lua_folder()
     body = (folder / f"{name}.lua").read_text(encoding="utf-8")
-    parts = [(folder / "lib" / f"{part}.lua").read_text(encoding="utf-8") for part in _header(body, "uses").split()]
+    parts = [
+        (folder / "lib" / f"{part}.lua").read_text(encoding="utf-8") for part in _header(body, "uses").split()
+    ]
     flags = _header(body, "flags")
     text = "\n".join(
         [

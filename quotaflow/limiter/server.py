@@ -2,10 +2,8 @@
 
 from typing import Any
 
-from redis.asyncio import Redis
-
 from quotaflow.limiter import keys
-from quotaflow.limiter.client import reaching
+from quotaflow.limiter.client import Client, reaching
 
 # What a crash of Redis, or of its machine, can take back of acknowledged decisions (measured; see README).
 RPO = {
@@ -19,7 +17,7 @@ RPO = {
 class Server:
     """The server behind a client."""
 
-    def __init__(self, client: Redis) -> None:
+    def __init__(self, client: Client) -> None:
         self._client = client
 
     async def ping(self) -> None:

@@ -76,7 +76,9 @@ def patience(decision: Decision, left_s: float, max_wait: float) -> float:
         raise QuotaDisabled(f'quota "{quota_id}" is disabled')
     if retry_after is None:
         why = "the cost is above its capacity" if decision.reason is Reason.IMPOSSIBLE else "it never refills"
-        raise QuotaExceeded(f'quota "{quota_id}": waiting does not help, {why}', quota_id=quota_id, retry_after=None)
+        raise QuotaExceeded(
+            f'quota "{quota_id}": waiting does not help, {why}', quota_id=quota_id, retry_after=None
+        )
     if retry_after > left_s:
         raise QuotaExceeded(
             f'quota "{quota_id}" has units again in {retry_after:.3g} s; the call may wait {max_wait:g} s',

@@ -1,12 +1,13 @@
 """Calls that take units first: the wrapper that LimitCallTask puts around a function."""
 
 import asyncio
+import contextlib
 import functools
 import inspect
 from collections.abc import Callable
 from typing import Any, ParamSpec, Protocol, TypeVar, cast
 
-from quotaflow.errors import NotOpen, RegistrationError
+from quotaflow.errors import NotOpen
 from quotaflow.runner.registry import Task
 
 P = ParamSpec("P")
@@ -47,19 +48,16 @@ def closed(calls: Calls) -> None:
     _open.remove(calls)
 
 
-def _current(task: Task) -> Calls:
-    if not _open:
-        raise NotOpen(f'"{task.id}" needs an open Quotaflow: call it inside `async with Quotaflow.open(...)`')
-    return _open[-1]
+def _current(task: Task, loop: asyncio.AbstractEventLoop | None) -> Calls:
+    """Return what was opened last, on this event loop when there is one: its connections work nowhere else."""
+    for calls in reversed(_open):
+        if loop is None or calls.loop is loop:
+            return calls
+    raise NotOpen(f'"{task.id}" needs an open Quotaflow: call it inside `async with Quotaflow.open(...)`')
 
 
 def limited(task: Task, function: Callable[P, R]) -> Callable[P, R]:
-    """Wrap a function; its signature and result type stay.
-
-    :raises RegistrationError: for generators, whose work would happen after the charge was traced.
-    """
-    if inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function):
-        raise RegistrationError(f'{task.where}: "{task.id}": a generator cannot be limited; limit the calls it makes')
+    """Wrap a function; its signature and result type stay."""
     wrapper = _async_wrapper if inspect.iscoroutinefunction(function) else _sync_wrapper
     return cast("Callable[P, R]", wrapper(task, function))
 
@@ -67,7 +65,7 @@ def limited(task: Task, function: Callable[P, R]) -> Callable[P, R]:
 def _async_wrapper(task: Task, function: Callable[..., Any]) -> Callable[..., Any]:
     @functools.wraps(function)
     async def call(*args: Any, **kwargs: Any) -> Any:
-        ticket = await _current(task).admit(task)
+        ticket = await _current(task, asyncio.get_running_loop()).admit(task)
         try:
             result = await function(*args, **kwargs)
         except BaseException as error:
@@ -82,7 +80,7 @@ def _async_wrapper(task: Task, function: Callable[..., Any]) -> Callable[..., An
 def _sync_wrapper(task: Task, function: Callable[..., Any]) -> Callable[..., Any]:
     @functools.wraps(function)
     def call(*args: Any, **kwargs: Any) -> Any:
-        calls = _current(task)
+        calls = _current(task, None)
         if _on_a_loop():
             raise NotOpen(
                 f'"{task.id}" is a plain def and would block the event loop while it waits: make it `async def`, '
@@ -92,12 +90,17 @@ def _sync_wrapper(task: Task, function: Callable[..., Any]) -> Callable[..., Any
         try:
             result = function(*args, **kwargs)
         except BaseException as error:
-            calls.loop.call_soon_threadsafe(ticket.done, error)
+            _tell(calls.loop, ticket, error)
             raise
-        calls.loop.call_soon_threadsafe(ticket.done, None)
+        _tell(calls.loop, ticket, None)
         return result
 
     return call
+
+
+def _tell(loop: asyncio.AbstractEventLoop, ticket: Ticket, error: BaseException | None) -> None:
+    with contextlib.suppress(RuntimeError):  # the loop has closed meanwhile; the caller still gets the result
+        loop.call_soon_threadsafe(ticket.done, error)
 
 
 def _on_a_loop() -> bool:

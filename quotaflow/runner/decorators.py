@@ -1,7 +1,9 @@
 """The three decorators. They register the function and give it back with its signature untouched."""
 
 import inspect
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import replace
 from typing import Any, Literal, ParamSpec, TypeVar
 
 from quotaflow.errors import InvalidInput, RegistrationError
@@ -95,7 +97,7 @@ def LimitTask(  # noqa: N802
             description=description,
             cost_micro=_cost(cost, where_is(function)),
             misfire=misfire,
-            allow_missing=on_missing == "allow",
+            allow_missing=_allows(on_missing, where_is(function)),
             soft_time_limit=soft_time_limit,
             time_limit=time_limit,
         )
@@ -134,46 +136,60 @@ def LimitCallTask(  # noqa: N802
             quota_name=quota_name,
             description=description,
             cost_micro=_cost(cost, where_is(function)),
-            allow_missing=on_missing == "allow",
+            allow_missing=_allows(on_missing, where_is(function)),
             max_wait=max_wait,
         )
-        REGISTRY.add(checked(task))
+        task = checked(task)
+        REGISTRY.add(task)
         return limited(task, function)
 
     return register
 
 
 def where_is(function: Callable[..., Any]) -> str:
-    """Return `file:line` of a function."""
-    code = inspect.unwrap(function).__code__
+    """Return `file:line` of a function.
+
+    :raises RegistrationError: it is something else that can be called.
+    """
+    code = getattr(inspect.unwrap(function), "__code__", None)
+    if code is None:
+        raise RegistrationError(f"{function!r} is not a function; decorate a `def` or an `async def`")
     return f"{code.co_filename}:{code.co_firstlineno}"
 
 
 def checked(task: Task) -> Task:
-    """Check what does not need the other rooms.
+    """Check what does not need the other rooms; ids come back as they are stored, in NFC.
 
     :raises RegistrationError: naming the place.
     """
     try:
-        check_id(task.id)
-        if task.quota_name is not None:
-            check_id(task.quota_name, field="quota_name")
+        quota_name = task.quota_name and check_id(task.quota_name, field="quota_name")
+        task = replace(task, id=check_id(task.id), quota_name=quota_name)
     except InvalidInput as error:
         raise RegistrationError(f"{task.where}: {error}") from error
-    for field in ("soft_time_limit", "time_limit"):
-        limit = getattr(task, field)
-        if limit is not None and not 0 < limit < float("inf"):
-            raise RegistrationError(f'{task.where}: {field} of "{task.id}" must be more than 0 seconds')
-    if task.soft_time_limit and task.time_limit and task.soft_time_limit > task.time_limit:
-        raise RegistrationError(
-            f'{task.where}: "{task.id}": soft_time_limit must be less than or equal to time_limit '
-            f"({task.soft_time_limit:g} > {task.time_limit:g})"
-        )
-    if task.soft_time_limit and not inspect.iscoroutinefunction(task.function):
-        raise RegistrationError(f'{task.where}: "{task.id}": a plain def cannot be interrupted softly; use time_limit')
-    if not 0 <= task.max_wait < float("inf"):
-        raise RegistrationError(f'{task.where}: max_wait of "{task.id}" must be 0 or more seconds')
+    wrong = next(_faults(task), None)
+    if wrong is not None:
+        raise RegistrationError(f'{task.where}: "{task.id}": {wrong}')
     return task
+
+
+def _faults(task: Task) -> Iterator[str]:
+    soft, hard = task.soft_time_limit, task.time_limit
+    for field, limit in (("soft_time_limit", soft), ("time_limit", hard)):
+        if limit is not None and not (_is_number(limit) and 0 < limit < math.inf):
+            yield f"{field} must be a number of seconds above 0, or None"
+    if soft is not None and hard is not None and soft > hard:
+        yield f"soft_time_limit must be less than or equal to time_limit ({soft:g} > {hard:g})"
+    if soft is not None and not inspect.iscoroutinefunction(task.function):
+        yield "a plain def cannot be interrupted softly; use time_limit"
+    if not (_is_number(task.max_wait) and 0 <= task.max_wait < math.inf):
+        yield "max_wait must be a number of seconds, 0 or more"
+    if inspect.isgeneratorfunction(task.function) or inspect.isasyncgenfunction(task.function):
+        yield "a generator does its work after it has returned; decorate the function that consumes it"
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 def _cost(value: object, where: str) -> int:
@@ -181,3 +197,9 @@ def _cost(value: object, where: str) -> int:
         return cost_micro(value)
     except InvalidInput as error:
         raise RegistrationError(f"{where}: {error}") from error
+
+
+def _allows(on_missing: str, where: str) -> bool:
+    if on_missing not in ("skip", "allow"):
+        raise RegistrationError(f'{where}: on_missing must be "skip" or "allow", not {on_missing!r}')
+    return on_missing == "allow"

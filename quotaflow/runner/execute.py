@@ -4,119 +4,138 @@ import asyncio
 import contextlib
 import inspect
 import threading
-from collections.abc import Callable
 from datetime import UTC, datetime
 from functools import partial
 from typing import Any
 
-import anyio.to_thread
+import anyio
 
+from quotaflow.log import Event, get_logger
 from quotaflow.model import Outcome, Reason, Run, Status
-from quotaflow.runner.injection import Gift, TaskContext, Want
-from quotaflow.runner.limits import SoftLimit, SoftTimeLimitExceeded
+from quotaflow.runner.endings import Ending, ending_of, text_of
+from quotaflow.runner.injection import Gift, TaskContext
+from quotaflow.runner.limits import SoftLimit
 from quotaflow.runner.registry import Task
 from quotaflow.runner.sessions import Sessions
+from quotaflow.runner.threads import in_thread
 from quotaflow.timing import Clock
 
-MAX_ERROR = 2_000  # characters of an error kept in a trace
+log = get_logger(room="runner")
+
+CLEANUP_S = 5.0  # how long a cancelled `async def` may take to end; then it is left to itself
 
 
 class Executor:
-    """Runs task functions; plain `def` ones in worker threads, so that they never block the loop."""
+    """Runs task functions; plain `def` ones in threads, so that they never block the loop."""
 
-    def __init__(self, clock: Clock, sessions: Sessions, *, threads: int) -> None:
+    def __init__(self, clock: Clock, sessions: Sessions) -> None:
         self._clock = clock
         self._sessions = sessions
-        self._threads = anyio.CapacityLimiter(threads)
+        self._stubborn: set[asyncio.Task[Ending]] = set()
 
     async def execute(self, task: Task, run: Run) -> Outcome:
-        """Run to the end and say how it ended. Only a cancellation from outside is raised."""
-        started_us, started_s = self._clock.wall_us(), self._clock.mono_s()
-        ended = partial(self._outcome, run, started_us, started_s)
-        current = asyncio.current_task()
-        try:
-            async with asyncio.timeout(task.time_limit) as hard:
-                told = await self._body(task, run)
-        except SoftTimeLimitExceeded as error:
-            return ended(Status.SOFT_TIMEOUT, error=error)
-        except asyncio.CancelledError as error:
-            if current is not None and current.cancelling():
-                raise
-            return ended(Status.CANCELLED, error=error)
-        except (Exception, SystemExit) as error:  # noqa: BLE001  whatever a task raises is its outcome
-            return ended(Status.HARD_TIMEOUT if hard.expired() else Status.FAILED, error=error)
-        return ended(Status.OK, reason=Reason.SOFT_LIMIT if told else None)
+        """Run to the end and say how it ended. Only a cancellation from outside is raised.
 
-    def _outcome(
-        self,
-        run: Run,
-        started_us: int,
-        started_s: float,
-        status: Status,
-        *,
-        reason: Reason | None = None,
-        error: BaseException | None = None,
-    ) -> Outcome:
+        The function has an asyncio task of its own: neither its context variables nor a cancellation that it
+        inflicts on itself reach the worker.
+        """
+        started_us, started_s = self._clock.wall_us(), self._clock.mono_s()
+        given_up = threading.Event()
+        body = asyncio.create_task(self._body(task, run, given_up), name=f"{task.id} {run.run_id}")
+        try:
+            await asyncio.wait([body], timeout=task.time_limit)
+        finally:
+            if not body.done():
+                await self._give_up(body, given_up)
+        ending = _too_long(task) if given_up.is_set() else _result(body)
+        return self._outcome(run, ending, started_us, started_s)
+
+    def _outcome(self, run: Run, ending: Ending, started_us: int, started_s: float) -> Outcome:
         return Outcome(
             run=run,
-            status=status,
+            status=ending.status,
             started_us=started_us,
             finished_us=self._clock.wall_us(),
             latency_ms=(self._clock.mono_s() - started_s) * 1e3,
-            reason=reason,
-            error_type=type(error).__name__ if error is not None else None,
-            error=str(error)[:MAX_ERROR] if error is not None else None,
+            reason=ending.reason,
+            error_type=type(ending.error).__name__ if ending.error is not None else None,
+            error=text_of(ending.error) if ending.error is not None else None,
         )
 
-    async def _body(self, task: Task, run: Run) -> bool:
+    async def _give_up(self, body: asyncio.Task[Ending], given_up: threading.Event) -> None:
+        """Cancel it and wait for its cleanup. Whatever it does from here on is rolled back."""
+        given_up.set()
+        body.cancel()
+        with anyio.CancelScope(shield=True):
+            await asyncio.wait([body], timeout=CLEANUP_S)
+        if not body.done():
+            log.error(Event.RUN_FAILED, run=body.get_name(), error="was cancelled and does not end")
+            self._stubborn.add(body)  # the loop itself keeps no task alive
+            body.add_done_callback(self._stubborn.discard)
+
+    async def _body(self, task: Task, run: Run, given_up: threading.Event) -> Ending:
+        try:
+            told = await self._call(task, _context(task, run), given_up)
+        except KeyboardInterrupt:  # a person ends the process
+            raise
+        except BaseException as error:  # noqa: BLE001  whatever else a task raises is its ending
+            return ending_of(error)
+        return Ending(Status.OK, reason=Reason.SOFT_LIMIT if told else None)
+
+    async def _call(self, task: Task, context: TaskContext, given_up: threading.Event) -> bool:
         """Call the function; True when its soft limit told it to end and it returned."""
-        context = TaskContext(
-            run_id=run.run_id,
-            attempt=run.attempt,
-            scheduled_for=_moment(run.scheduled_for_us),
-            timelimit=(task.time_limit, task.soft_time_limit),
-        )
         if not inspect.iscoroutinefunction(task.function):
-            await self._in_thread(task, context)
+            await in_thread(partial(self._call_plain, task, context, given_up))
             return False
         if task.soft_time_limit is None:
-            await self._in_loop(task, context)
+            await self._call_async(task, context, given_up)
             return False
-        soft = SoftLimit(self._in_loop(task, context), task.soft_time_limit)
+        soft = SoftLimit(self._call_async(task, context, given_up), task.soft_time_limit)
         await soft
-        return soft.expired
+        return soft.told
 
-    async def _in_loop(self, task: Task, context: TaskContext) -> None:
+    async def _call_async(self, task: Task, context: TaskContext, given_up: threading.Event) -> None:
         async with contextlib.AsyncExitStack() as stack:
             given: dict[str, Any] = {}
             for want in task.wants:
                 if want.gift is Gift.CONTEXT:
                     given[want.parameter] = context
                 else:
-                    given[want.parameter] = await stack.enter_async_context(self._sessions.open_async(want.type))
+                    session = self._sessions.open_async(want.type, given_up)
+                    given[want.parameter] = await stack.enter_async_context(session)
             await task.function(**given)
 
-    async def _in_thread(self, task: Task, context: TaskContext) -> None:
-        abandoned = threading.Event()
-        call = partial(self._call, task.function, task.wants, context, abandoned)
-        try:
-            await anyio.to_thread.run_sync(call, abandon_on_cancel=True, limiter=self._threads)
-        except asyncio.CancelledError:
-            abandoned.set()
-            raise
-
-    def _call(
-        self, function: Callable[..., Any], wants: tuple[Want, ...], context: TaskContext, abandoned: threading.Event
-    ) -> None:
+    def _call_plain(self, task: Task, context: TaskContext, given_up: threading.Event) -> None:
         with contextlib.ExitStack() as stack:
             given: dict[str, Any] = {}
-            for want in wants:
+            for want in task.wants:
                 if want.gift is Gift.CONTEXT:
                     given[want.parameter] = context
                 else:
-                    given[want.parameter] = stack.enter_context(self._sessions.open_sync(want.type, abandoned))
-            function(**given)
+                    session = self._sessions.open_sync(want.type, given_up)
+                    given[want.parameter] = stack.enter_context(session)
+            result = task.function(**given)
+            if inspect.iscoroutine(result):
+                result.close()
+                raise TypeError(
+                    "it returned a coroutine, which nobody awaits; decorate the `async def` itself"
+                )
 
 
-def _moment(microseconds: int | None) -> datetime | None:
-    return None if microseconds is None else datetime.fromtimestamp(microseconds / 1e6, UTC)
+def _result(body: asyncio.Task[Ending]) -> Ending:
+    """Read how it ended; a function that cancels itself in its last step cancels the whole task."""
+    return Ending(Status.CANCELLED, error=asyncio.CancelledError()) if body.cancelled() else body.result()
+
+
+def _too_long(task: Task) -> Ending:
+    return Ending(Status.HARD_TIMEOUT, error=TimeoutError(f"time limit of {task.time_limit:g} s exceeded"))
+
+
+def _context(task: Task, run: Run) -> TaskContext:
+    at_us = run.scheduled_for_us
+    return TaskContext(
+        run_id=run.run_id,
+        attempt=run.attempt,
+        scheduled_for=None if at_us is None else datetime.fromtimestamp(at_us / 1e6, UTC),
+        timelimit=(task.time_limit, task.soft_time_limit),
+    )

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
+from types import SimpleNamespace
 from typing import Any
 
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -48,20 +49,35 @@ def wants_of(function: Callable[..., Any], where: str) -> tuple[Want, ...]:
     """
     is_async = inspect.iscoroutinefunction(function)
     hints = _hints(function, where)
-    return tuple(
+    wants = tuple(
         _want(parameter, hints.get(parameter.name), is_async=is_async, where=where)
         for parameter in inspect.signature(function).parameters.values()
         if _must_be_given(parameter, hints)
     )
+    sessions = [want.parameter for want in wants if want.gift is not Gift.CONTEXT]
+    if len(sessions) > 1:
+        raise RegistrationError(f"{where}: a run has one transaction; ask for one session, not {sessions}")
+    return wants
 
 
 def _hints(function: Callable[..., Any], where: str) -> dict[str, Any]:
+    """Resolve each parameter's annotation on its own; what a function returns does not matter here."""
+    plain = inspect.unwrap(function)
+    hints: dict[str, Any] = {}
+    for name, annotation in inspect.get_annotations(plain).items():
+        if name != "return":
+            hints[name] = _resolved(name, annotation, plain.__globals__, where)
+    return hints
+
+
+def _resolved(name: str, annotation: object, names: dict[str, Any], where: str) -> Any:
+    alone = SimpleNamespace(__annotations__={name: annotation})
     try:
-        return typing.get_type_hints(function)
-    except NameError as error:
+        return typing.get_type_hints(alone, names)[name]
+    except (NameError, AttributeError, SyntaxError, TypeError) as error:
         raise RegistrationError(
-            f"{where}: {function.__qualname__}: cannot resolve the annotation that uses {error.name!r}; "
-            "import it at run time, not only for type checking"
+            f'{where}: parameter "{name}": its annotation cannot be resolved ({error}); '
+            "import what it uses at run time, not only for type checking"
         ) from error
 
 

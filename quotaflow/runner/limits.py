@@ -1,4 +1,4 @@
-"""Time limits inside one asyncio task: a soft one that the coroutine can catch, a hard one that ends it."""
+"""The soft time limit: an exception that a coroutine can catch, raised inside the asyncio task that it runs in."""
 
 import asyncio
 from collections.abc import Coroutine, Generator
@@ -10,7 +10,8 @@ R = TypeVar("R")
 class SoftTimeLimitExceeded(asyncio.CancelledError):
     """The task's soft time limit has passed: save progress and end. Raised at the coroutine's current await.
 
-    It derives from CancelledError so that `except Exception` does not swallow it.
+    It derives from CancelledError so that `except Exception` does not swallow it. Raised in the block of an
+    `asyncio.TaskGroup` it leaves the group as an exception group before Python 3.13: catch it with `except*`.
     """
 
 
@@ -24,17 +25,20 @@ class SoftLimit(Generic[R]):
     def __init__(self, coroutine: Coroutine[Any, Any, R], seconds: float) -> None:
         self._coroutine = coroutine
         self._seconds = seconds
-        self.expired = False
         self._pending = False
+        self._others = 0  # cancellations that were there before ours
+        self._timer: asyncio.Handle | None = None
+        self.told = False
 
     def _expire(self, task: asyncio.Task[Any]) -> None:
-        self.expired = self._pending = True
+        self._pending = True
+        self._others = task.cancelling()
         task.cancel()
 
     def __await__(self) -> Generator[Any, Any, R]:
         task = asyncio.current_task()
         assert task is not None  # noqa: S101  an await always runs in a task
-        timer = asyncio.get_running_loop().call_later(self._seconds, self._expire, task)
+        self._timer = task.get_loop().call_later(self._seconds, self._expire, task)
         error: BaseException | None = None
         value: Any = None
         try:
@@ -51,14 +55,16 @@ class SoftLimit(Generic[R]):
                 except BaseException as other:  # noqa: BLE001  whatever is thrown in belongs to the coroutine
                     error = other
         finally:
-            timer.cancel()
-            if self._pending:  # it fired while the coroutine was ending
+            self._timer.cancel()
+            if self._pending:  # something that the coroutine awaited has swallowed it
                 task.uncancel()
 
     def _renamed(self, task: asyncio.Task[Any], cancelled: asyncio.CancelledError) -> asyncio.CancelledError:
         if not self._pending:
             return cancelled
         self._pending = False
-        if task.uncancel() > 0:  # somebody else cancelled as well: that one wins
+        if task.uncancel() > self._others:  # somebody cancelled after us: theirs goes first, ours is next
+            self._timer = task.get_loop().call_soon(self._expire, task)
             return cancelled
+        self.told = True
         return SoftTimeLimitExceeded(f"soft time limit of {self._seconds:g} s exceeded")

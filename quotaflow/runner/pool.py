@@ -2,12 +2,15 @@
 
 import asyncio
 from collections import deque
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Protocol
 
 import anyio
 
 from quotaflow.log import Event, get_logger
 from quotaflow.model import Outcome, Reason, Run, Status
+from quotaflow.runner.endings import text_of
 from quotaflow.runner.execute import Executor
 from quotaflow.runner.registry import Task
 from quotaflow.timing import Clock
@@ -15,7 +18,18 @@ from quotaflow.timing import Clock
 log = get_logger(room="runner")
 
 FindTask = Callable[[str], Task | None]
-Deliver = Callable[[Outcome], Awaitable[None]]
+
+
+class Outbox(Protocol):
+    """Where outcomes go."""
+
+    def deliver(self, outcome: Outcome) -> None:
+        """Hand over an outcome. It is never refused: it has happened."""
+        ...
+
+    async def wait_free(self) -> None:
+        """Return when not too many are waiting to be written."""
+        ...
 
 
 class Inbox:
@@ -72,13 +86,20 @@ class Pool:
     """A fixed number of workers. Every run that enters leaves as an outcome, whatever happens to it."""
 
     def __init__(
-        self, clock: Clock, executor: Executor, find: FindTask, deliver: Deliver, *, concurrency: int, queue_size: int
+        self,
+        clock: Clock,
+        executor: Executor,
+        find: FindTask,
+        outbox: Outbox,
+        *,
+        concurrency: int,
+        queue_size: int,
     ) -> None:
         self.inbox = Inbox(queue_size)
         self._clock = clock
         self._executor = executor
         self._find = find
-        self._deliver = deliver
+        self._outbox = outbox
         self._concurrency = concurrency
         self._queue_size = queue_size
         self._active: dict[str, Run] = {}
@@ -101,12 +122,15 @@ class Pool:
 
     async def run(self) -> None:
         """Work until the inbox is closed and empty, or `interrupt`."""
-        with self._scope:
-            async with anyio.create_task_group() as group:
-                for _ in range(self._concurrency):
-                    group.start_soon(self._work)
-        for run in self.inbox.drain():
-            await self._deliver(self._interrupted(run, run.claimed_us))
+        try:
+            with self._scope:
+                async with anyio.create_task_group() as group:
+                    for _ in range(self._concurrency):
+                        group.start_soon(self._work)
+        finally:
+            self.inbox.close()
+            for run in self.inbox.drain():
+                self._outbox.deliver(self._interrupted(run, self._clock.wall_us()))
 
     def interrupt(self) -> None:
         """Cancel what is running and end what waits; each becomes an outcome `interrupted`."""
@@ -114,27 +138,39 @@ class Pool:
         self._scope.cancel()
 
     async def _work(self) -> None:
-        while (run := await self.inbox.get()) is not None:
+        while True:
+            await self._outbox.wait_free()
+            run = await self.inbox.get()
+            if run is None:
+                return
             self._active[run.run_id] = run
             started_us = self._clock.wall_us()
             try:
-                outcome = await self._outcome_of(run)
+                self._outbox.deliver(await self._outcome_of(run, started_us))
             except asyncio.CancelledError:
-                with anyio.CancelScope(shield=True):
-                    await self._deliver(self._interrupted(run, started_us))
+                self._outbox.deliver(self._interrupted(run, started_us))
                 raise
             finally:
                 del self._active[run.run_id]
-            self.finished += 1
-            await self._deliver(outcome)
+                self.finished += 1
 
-    async def _outcome_of(self, run: Run) -> Outcome:
+    async def _outcome_of(self, run: Run, started_us: int) -> Outcome:
         task = self._find(run.task_id)
         if task is None:  # its module was not imported here; a claim for it can only come from a bug
-            log.error(Event.RUN_FAILED, task=run.task_id, run=run.run_id, error="not registered in this process")
-            return Outcome(run, Status.FAILED, run.claimed_us, self._clock.wall_us(), 0.0, error="task is not registered")
-        return await self._executor.execute(task, run)
+            return self._failed(run, started_us, LookupError("the task is not registered in this process"))
+        try:
+            return await self._executor.execute(task, run)
+        except Exception as error:  # noqa: BLE001  a bug of ours costs this run and not the worker
+            return self._failed(run, started_us, error)
+
+    def _failed(self, run: Run, started_us: int, error: Exception) -> Outcome:
+        log.error(Event.RUN_FAILED, task_id=run.task_id, run_id=run.run_id, exc_info=error)
+        ended = self._ended(run, Status.FAILED, started_us)
+        return replace(ended, error_type=type(error).__name__, error=text_of(error))
 
     def _interrupted(self, run: Run, started_us: int) -> Outcome:
+        return replace(self._ended(run, Status.INTERRUPTED, started_us), reason=Reason.SHUTDOWN)
+
+    def _ended(self, run: Run, status: Status, started_us: int) -> Outcome:
         now_us = self._clock.wall_us()
-        return Outcome(run, Status.INTERRUPTED, started_us, now_us, (now_us - started_us) / 1e3, reason=Reason.SHUTDOWN)
+        return Outcome(run, status, started_us, now_us, max(0.0, (now_us - started_us) / 1e3))

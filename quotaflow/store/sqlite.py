@@ -36,7 +36,7 @@ def _prepare_writer(cursor: Any) -> None:
 
 
 def _switch_to_wal(cursor: Any) -> None:
-    """Ask until the deadline cancels: for this lock SQLite does not wait, and two may open a new file at once."""
+    """Ask until the deadline cancels: SQLite does not wait for this lock, and two may open a new file."""
     while True:
         try:
             cursor.execute("PRAGMA journal_mode = WAL")
@@ -68,8 +68,8 @@ def _engine(url: URL, *, size: int, begin: str, patience: str, prepare: Callable
 
     @event.listens_for(engine.sync_engine, "close")
     def let_go(connection: Any, _record: object) -> None:
-        # A statement that a cancellation cut off outlives close() until it is collected, and its lock with it.
-        # Not awaited: the next cancellation must not prevent it. The close is queued behind it.
+        # A statement that a cancellation cut off outlives close() until it is collected, and its lock too.
+        # Not awaited, so that no further cancellation can prevent it; the close is queued behind it.
         driver = connection.driver_connection
         driver._tx.put_nowait((None, driver._conn.rollback))  # noqa: SLF001
 

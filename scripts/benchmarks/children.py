@@ -23,6 +23,7 @@ class Child:
     def __init__(self, process: asyncio.subprocess.Process, name: str) -> None:
         self._process = process
         self._name = name
+        self.greeting: Answer = {}
 
     async def ask(self, word: str, deadline_s: float = ANSWER_S) -> Answer:
         """Send a word and return the answer.
@@ -69,7 +70,7 @@ async def child(module: str, **params: object) -> AsyncIterator[Child]:
     )
     started = Child(process, module)
     try:
-        await started.hear(START_S)
+        started.greeting = await started.hear(START_S)
         yield started
     finally:
         await started.end()

@@ -28,12 +28,15 @@ def registry() -> Iterator[Registry]:
 def make_settings(tmp_path: Path) -> MakeSettings:
     """Give a function that makes settings: quotas as name=(capacity, refill), anything else as flags."""
 
-    def make(url: str = "embedded", quotas: dict[str, tuple[float, float]] | None = None, **flags: Any) -> Settings:
+    def make(
+        url: str = "embedded", quotas: dict[str, tuple[float, float]] | None = None, **flags: Any
+    ) -> Settings:
         (tmp_path / "config.toml").write_text("")
         flags.setdefault("data_dir", str(tmp_path / "data"))
         settings = load(tmp_path / "config.toml", environ={}, redis__url=url, **flags)
         defined = [
-            make_quota(id=name, capacity=capacity, refill_rate=rate) for name, (capacity, rate) in (quotas or {}).items()
+            make_quota(id=name, capacity=capacity, refill_rate=rate)
+            for name, (capacity, rate) in (quotas or {}).items()
         ]
         return settings.model_copy(update={"quotas": tuple(defined)})
 

@@ -1,6 +1,7 @@
 """Redis loses something; nobody is admitted on what it lost."""
 
 import asyncio
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 import pytest
@@ -17,7 +18,7 @@ from tests.servers import ValkeyProcess
 QUOTAS = {"api": (10.0, 0.0)}
 
 
-async def until(condition, deadline_s: float = 10.0) -> None:  # type: ignore[no-untyped-def]
+async def until(condition: Callable[[], Awaitable[bool]], deadline_s: float = 10.0) -> None:
     """Wait for what other tasks or processes do."""
     async with asyncio.timeout(deadline_s):
         while not await condition():
@@ -55,7 +56,9 @@ async def counters_in_sql(qf: Quotaflow, *, allowed: int) -> bool:
     return [snapshot.allowed for snapshot in await qf.store.snapshots()] == [allowed]
 
 
-async def test_a_quota_deleted_in_sql_does_not_rise_again(valkey: ValkeyProcess, make_settings: MakeSettings) -> None:
+async def test_a_quota_deleted_in_sql_does_not_rise_again(
+    valkey: ValkeyProcess, make_settings: MakeSettings
+) -> None:
     settings = make_settings(valkey.url)
     async with Quotaflow.open(make_settings(valkey.url, QUOTAS)) as qf:
         await qf.store.delete_quota("api")
@@ -93,7 +96,9 @@ async def served(qf: Quotaflow) -> bool:
         return False
 
 
-async def test_a_cut_append_only_file_fires_no_tick_twice(make_settings: MakeSettings, registry: Registry) -> None:
+async def test_a_cut_append_only_file_fires_no_tick_twice(
+    make_settings: MakeSettings, registry: Registry
+) -> None:
     """
     SQL knows more ticks than the rolled-back Redis: its cursor is moved up before anybody may claim.
     """
@@ -114,7 +119,9 @@ async def test_a_cut_append_only_file_fires_no_tick_twice(make_settings: MakeSet
         server.kill()
         cut(server, size)
         server.start()
-        assert server.client().hget(keys.task("each_second"), "last_tick") is None, "the cut took the cursor back"
+        assert server.client().hget(keys.task("each_second"), "last_tick") is None, (
+            "the cut took the cursor back"
+        )
         async with Quotaflow.open(settings, role="daemon") as qf:
             async with qf.working():
                 await until(lambda: traces_in_sql(qf, at_least=4))
@@ -141,7 +148,9 @@ def cut(server: ValkeyProcess, size: int) -> None:
         handle.truncate(size)
 
 
-async def test_a_run_that_redis_forgot_is_closed_as_lost(make_settings: MakeSettings, registry: Registry) -> None:
+async def test_a_run_that_redis_forgot_is_closed_as_lost(
+    make_settings: MakeSettings, registry: Registry
+) -> None:
     """
     SQL says running, Redis knows nothing of it: recovery gives it a lease, and nobody renews that.
     """
@@ -152,20 +161,21 @@ async def test_a_run_that_redis_forgot_is_closed_as_lost(make_settings: MakeSett
 
     with ValkeyProcess(appendfsync="always") as server:
         settings = make_settings(server.url, QUOTAS, runner__shutdown_grace_s=0)
-        async with Quotaflow.open(settings, role="daemon") as qf:
-            async with qf.working():
-                run_id = (await qf.trigger("long")).run_id
-                await until(lambda: status_in_sql(qf, run_id, Status.RUNNING))
-                # The daemon dies here as far as Redis and SQL can see: its outcome is never written.
-                qf._base.working.leases._held = list
-                server.client().flushall()
-                assert (await qf.acquire("api")).allowed
-                server.client().zadd(keys.RUNNING, {run_id: 1})
-                await until(lambda: status_in_sql(qf, run_id, Status.LOST))
+        async with Quotaflow.open(settings, role="daemon") as qf, qf.working():
+            run_id = (await qf.trigger("long")).run_id
+            await until(lambda: status_in_sql(qf, run_id, Status.RUNNING))
+            # The daemon dies here as far as Redis and SQL can see: its outcome is never written.
+            qf._base.working.leases._held = list
+            server.client().flushall()
+            assert (await qf.acquire("api")).allowed
+            server.client().zadd(keys.RUNNING, {run_id: 1})
+            await until(lambda: status_in_sql(qf, run_id, Status.LOST))
 
 
 async def status_in_sql(qf: Quotaflow, run_id: str, status: Status) -> bool:
-    return [trace.status for trace in (await qf.store.list_traces(limit=10)).items if trace.run_id == run_id] == [status]
+    return [
+        trace.status for trace in (await qf.store.list_traces(limit=10)).items if trace.run_id == run_id
+    ] == [status]
 
 
 async def test_a_redis_of_another_store_is_refused(

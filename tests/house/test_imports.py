@@ -12,7 +12,7 @@ ROOMS = {"schedule", "limiter", "runner", "journal", "store", "redis_server"}
 
 # What each part may import; rooms only the nouns.
 ALLOWED = {
-    **{noun: NOUNS for noun in NOUNS},
+    **dict.fromkeys(NOUNS, NOUNS),
     **{room: NOUNS | {room} for room in ROOMS},
     "control": NOUNS | ROOMS | {"control"},
     "flow": NOUNS | ROOMS | {"control"},
@@ -48,7 +48,11 @@ def imports() -> Iterator[tuple[str, str, str]]:
                 if module == "quotaflow":
                     for name in node.names:
                         inside = (HOUSE / f"{name.name}.py").exists() or (HOUSE / name.name).is_dir()
-                        yield str(path.relative_to(HOUSE)), part, f"quotaflow.{name.name}" if inside else "quotaflow"
+                        yield (
+                            str(path.relative_to(HOUSE)),
+                            part,
+                            f"quotaflow.{name.name}" if inside else "quotaflow",
+                        )
                 else:
                     yield str(path.relative_to(HOUSE)), part, module
 
@@ -57,13 +61,15 @@ def test_imports_go_down_the_list() -> None:
     wrong = [
         f"{file} imports {module}"
         for file, part, module in imports()
-        if module.split(".")[0] == "quotaflow" and (module.split(".") + [""])[1] not in ALLOWED[part]
+        if module.split(".")[0] == "quotaflow" and [*module.split("."), ""][1] not in ALLOWED[part]
     ]
     assert wrong == []
 
 
 def test_every_part_of_the_house_is_on_the_list() -> None:
-    parts = {path.name.removesuffix(".py") for path in HOUSE.iterdir() if path.suffix == ".py" or path.is_dir()}
+    parts = {
+        path.name.removesuffix(".py") for path in HOUSE.iterdir() if path.suffix == ".py" or path.is_dir()
+    }
     assert parts - {"__pycache__", "py.typed", "lua"} == set(ALLOWED)
 
 
@@ -79,9 +85,10 @@ def test_a_library_stays_in_the_rooms_that_own_it(library: str) -> None:
 
 def test_only_timing_reads_a_clock() -> None:
     clocks = ("time.time", "time.time_ns", "time.monotonic", "datetime.now", "datetime.utcnow", "date.today")
-    found = []
-    for path in sorted(HOUSE.rglob("*.py")):
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-            if isinstance(node, ast.Call) and ast.unparse(node.func).endswith(clocks):
-                found.append(str(path.relative_to(HOUSE)))
-    assert set(found) <= {"timing.py"}
+    found = {
+        str(path.relative_to(HOUSE))
+        for path in sorted(HOUSE.rglob("*.py"))
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.Call) and ast.unparse(node.func).endswith(clocks)
+    }
+    assert found == {"timing.py"}

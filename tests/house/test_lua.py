@@ -33,7 +33,9 @@ def test_the_header_begins_with_the_name_and_a_promise(name: str) -> None:
 @pytest.mark.parametrize("table", ["KEYS", "ARGV"])
 def test_every_slot_that_the_body_reads_is_in_the_header(name: str, table: str) -> None:
     slots = [(int(number), bool(plus)) for kind, number, plus in WORD.findall(BODIES[name]) if kind == table]
-    assert [number for number, _ in slots] == list(range(1, len(slots) + 1)), "slots are numbered without gaps"
+    assert [number for number, _ in slots] == list(range(1, len(slots) + 1)), (
+        "slots are numbered without gaps"
+    )
     assert all(not plus for _, plus in slots[:-1]), "only the last slot may repeat"
     read = {int(number) for number in re.findall(rf"{table}\[(\d+)\]", code(BODIES[name]))}
     assert read <= {number for number, _ in slots}
@@ -51,7 +53,9 @@ def test_the_assembled_text_carries_its_incarnation_and_flags(name: str) -> None
     assert "\n-- incarnation 7\n" in text
     assert assemble(name, 8).sha != assemble(name, 7).sha
     frees = {"finish", "trim", "recover", "lease", "beat"}
-    assert ("flags=allow-oom" in text.split("\n")[0]) == (name in frees), "what frees or ends may run out of memory"
+    assert ("flags=allow-oom" in text.split("\n")[0]) == (name in frees), (
+        "what frees or ends may run out of memory"
+    )
 
 
 @pytest.mark.parametrize("name", NAMES)

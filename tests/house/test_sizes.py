@@ -9,7 +9,9 @@ FILES = [path for path in sorted(HOUSE.rglob("*.py")) if "migrations" not in pat
 
 
 def test_no_file_is_longer_than_300_lines_and_half_are_under_120() -> None:
-    lengths = {str(path.relative_to(HOUSE)): len(path.read_text(encoding="utf-8").splitlines()) for path in FILES}
+    lengths = {
+        str(path.relative_to(HOUSE)): len(path.read_text(encoding="utf-8").splitlines()) for path in FILES
+    }
     assert {name: length for name, length in lengths.items() if length > 300} == {}
     assert statistics.median(lengths.values()) <= 120
 
@@ -22,7 +24,9 @@ def function_lengths() -> dict[str, int]:
             if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
                 documented = ast.get_docstring(node) is not None
                 first = node.body[1].lineno if documented and len(node.body) > 1 else node.lineno
-                lengths[f"{path.relative_to(HOUSE)}:{node.lineno} {node.name}"] = (node.end_lineno or 0) - first + 1
+                lengths[f"{path.relative_to(HOUSE)}:{node.lineno} {node.name}"] = (
+                    (node.end_lineno or 0) - first + 1
+                )
     return lengths
 
 

@@ -6,7 +6,6 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
-from redis.asyncio import Redis
 
 from quotaflow.limiter import restore
 from quotaflow.limiter.admission import Admission
@@ -42,12 +41,17 @@ class Bench:
     """A fence and what stands behind it, on one server."""
 
     def __init__(self, url: str, *, deadline_s: float = 2.0, backlog_max: int = 1000) -> None:
-        self.client = connect(url, deadline_s=deadline_s, on_run_id=lambda run_id: self.fence.saw_run_id(run_id))
+        self.client = connect(
+            url, deadline_s=deadline_s, on_run_id=self.saw
+        )
         self.plain = connect(url, deadline_s=deadline_s)
         self.fence = Fence(self.client, self.plain, InMemory(), deadline_s=deadline_s)
         self.limiter = Limiter(self.fence)
         self.quotas = QuotaState(self.fence, self.limiter, self.client)
         self.admission = Admission(self.fence, self.client, instance="me", lease_s=8, backlog_max=backlog_max)
+
+    def saw(self, run_id: str) -> None:
+        self.fence.saw_run_id(run_id)
 
     async def recover(self, raw: Raw, run_id: str) -> None:
         await restore.write(raw, [], "store", run_id)
@@ -75,7 +79,7 @@ async def bench(valkey: ValkeyProcess) -> AsyncIterator[Bench]:
 
 
 @pytest.fixture
-async def valkey_client(valkey: ValkeyProcess) -> AsyncIterator["Redis[Any]"]:
+async def valkey_client(valkey: ValkeyProcess) -> AsyncIterator[Any]:
     """Give a connection to an empty real server."""
     client = connect(valkey.url, deadline_s=5)
     yield client

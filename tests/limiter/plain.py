@@ -37,7 +37,9 @@ class Plain:
             return 0
         if self.rate == 0:
             return -1
-        return min(-(-units * MICRO // self.rate), FOREVER) if units // self.rate < FOREVER // MICRO else FOREVER
+        return (
+            min(-(-units * MICRO // self.rate), FOREVER) if units // self.rate < FOREVER // MICRO else FOREVER
+        )
 
     def wait(self, cost: int, now: int) -> int:
         if cost > self.capacity:

@@ -61,14 +61,14 @@ class FakeStage:
 
     def __init__(self) -> None:
         self.now_us = START_US
-        self.redis = FakeAsyncRedis(decode_responses=True)
+        self.redis: Any = FakeAsyncRedis(decode_responses=True)
         self.scripts = {name: script.text.split("\n", 1)[1] for name, script in assemble_all(1).items()}
 
     async def run(self, name: str, script_keys: Sequence[str], args: Sequence[str]) -> Any:
         moment = datetime.fromtimestamp(0, UTC) + timedelta(microseconds=self.now_us)  # exact, unlike a float
         with time_machine.travel(moment, tick=False):
-            await self.redis.hset(keys.MARKER, "incarnation", "1")  # type: ignore[misc]
-            return await self.redis.eval(self.scripts[name], len(script_keys), *script_keys, *args)  # type: ignore[misc]
+            await self.redis.hset(keys.MARKER, "incarnation", "1")
+            return await self.redis.eval(self.scripts[name], len(script_keys), *script_keys, *args)
 
     async def define(self, quota: Quota) -> None:
         script_keys = [keys.MARKER, keys.QUOTAS, keys.quota(quota.id), keys.level(quota.id)]

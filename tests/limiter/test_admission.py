@@ -20,7 +20,9 @@ async def cursor_of(bench: Bench, task_id: str = "t") -> int:
     return (await bench.admission.track([(task_id, False)]))[0].last_tick_us
 
 
-def tick(at_us: int, cursor_us: int, run_id: str = "run1", quota_id: str | None = None, **more: object) -> Claim:
+def tick(
+    at_us: int, cursor_us: int, run_id: str = "run1", quota_id: str | None = None, **more: object
+) -> Claim:
     fact = f"open run={run_id} task=t"
     mode = more.pop("mode", Mode.TICK)
     return Claim(mode, more.pop("task_id", "t"), run_id, fact, at_us, cursor_us, quota_id, **more)  # type: ignore[arg-type]
@@ -86,7 +88,12 @@ async def test_the_quota_is_shared_by_the_items_of_one_call(bench: Bench) -> Non
     assert await words(bench, *claims) == [Word.GRANTED, Word.GRANTED, Word.LIMITED, Word.LIMITED]
     level = (await bench.quotas.levels(["q"]))["q"]
     assert (level.allowed, level.limited, level.remaining) == (2, 2, 0)
-    assert [fact["status"] for fact in await journalled(bench)] == ["running", "running", "limited", "limited"]
+    assert [fact["status"] for fact in await journalled(bench)] == [
+        "running",
+        "running",
+        "limited",
+        "limited",
+    ]
     assert await bench.plain.zcard(keys.RUNNING) == 2
 
 
@@ -132,7 +139,10 @@ async def test_a_paused_task_skips_its_ticks_and_can_still_be_triggered(bench: B
 async def test_a_full_backlog_stops_what_begins_and_never_what_ends(valkey: ValkeyProcess) -> None:
     async with bench_on(valkey.url, backlog_max=2) as bench:
         start = await cursor_of(bench)
-        assert await words(bench, tick(start + 1, start, "r1"), tick(start + 2, start + 1, "r2")) == [Word.GRANTED] * 2
+        assert (
+            await words(bench, tick(start + 1, start, "r1"), tick(start + 2, start + 1, "r2"))
+            == [Word.GRANTED] * 2
+        )
         assert await words(bench, tick(start + 3, start + 2, "r3")) == [Word.BACKLOG]
         assert await cursor_of(bench) == start + 2, "the tick stays in the cursor"
         assert await bench.admission.record([("e", "close run=x")]) == 0
@@ -235,7 +245,21 @@ async def test_a_key_of_the_wrong_type_fails_before_anything_is_written(bench: B
 
 
 @pytest.mark.parametrize(
-    "amount", ["nan", "inf", "-5", "1e3", "1.5", "", "１２", "1_0", "0x10", "9000000000000001", "10000000000000000", " 1"]
+    "amount",
+    [
+        "nan",
+        "inf",
+        "-5",
+        "1e3",
+        "1.5",
+        "",
+        "１２",
+        "1_0",
+        "0x10",
+        "9000000000000001",
+        "10000000000000000",
+        " 1",
+    ],
 )
 async def test_lua_refuses_what_is_no_whole_amount(bench: Bench, amount: str) -> None:
     await bench.quotas.define(make_quota(id="q", capacity=9, refill_rate=1))

@@ -66,7 +66,7 @@ async def test_a_hundred_a_day_polled_all_the_time_gives_a_hundred_a_day(stage: 
     await place.define(make_quota(id="a", capacity=100, refill_rate=100 / 86400))
     assert (await place.ask(0, [{"a": 100 * MICRO}]))[0][0] == "granted"
     granted, seconds = 0, 5
-    for _ in range(seconds * 5_000 // 50): # 50 polls ride in one call, as they do when a tick batches them
+    for _ in range(seconds * 5_000 // 50):  # 50 polls ride in one call, as they do when a tick batches them
         replies = await place.ask(200 * 50, [{"a": 1}] * 50)
         granted += sum(reply[0] == "granted" for reply in replies)
     exact = seconds * round(100 / 86400 * MICRO)
@@ -81,13 +81,20 @@ names = st.sampled_from(["a", "b"])
 
 @st.composite
 def stories(draw: st.DrawFn) -> tuple[list[Quota], list[tuple[int, list[dict[str, int]]]]]:
-    quotas = [Quota(name, name, draw(amounts), draw(rates), draw(st.booleans()) or draw(st.booleans())) for name in "ab"]
+    quotas = [
+        Quota(name, name, draw(amounts), draw(rates), draw(st.booleans()) or draw(st.booleans()))
+        for name in "ab"
+    ]
     caps = {quota.id: quota.capacity_micro for quota in quotas}
     cost = names.flatmap(
-        lambda name: st.tuples(st.just(name), st.one_of(st.integers(0, min(MAX_MICRO, caps[name] * 2)), st.integers(0, 9)))
+        lambda name: st.tuples(
+            st.just(name), st.one_of(st.integers(0, min(MAX_MICRO, caps[name] * 2)), st.integers(0, 9))
+        )
     )
     request = st.lists(cost, min_size=1, max_size=2).map(dict)
-    steps = draw(st.lists(st.tuples(pauses, st.lists(request, min_size=1, max_size=4)), min_size=1, max_size=12))
+    steps = draw(
+        st.lists(st.tuples(pauses, st.lists(request, min_size=1, max_size=4)), min_size=1, max_size=12)
+    )
     return quotas, steps
 
 
@@ -107,7 +114,9 @@ async def test_lua_and_plain_python_always_agree_to_the_micro_unit(
 
 
 @settings(max_examples=300, deadline=None)
-@given(amounts, rates, st.lists(st.tuples(st.integers(0, 10**9), st.integers(0, 10**7)), min_size=1, max_size=40))
+@given(
+    amounts, rates, st.lists(st.tuples(st.integers(0, 10**9), st.integers(0, 10**7)), min_size=1, max_size=40)
+)
 async def test_no_window_ever_admits_more_than_capacity_and_refill(
     capacity: int, rate: int, polls: list[tuple[int, int]]
 ) -> None:

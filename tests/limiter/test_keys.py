@@ -23,7 +23,9 @@ def test_an_encoded_id_cannot_leave_its_place(text: str) -> None:
     assert all(char.isascii() and (char.isalnum() or char in "_.-%") for char in keys.encode_id(text))
 
 
-@pytest.mark.parametrize("bad", ["", " a", "a\n", "a\0b", "\x1b[31m", "x" * 129, "é" * 65, "\ud800", 7, None, True])
+@pytest.mark.parametrize(
+    "bad", ["", " a", "a\n", "a\0b", "\x1b[31m", "x" * 129, "é" * 65, "\ud800", 7, None, True]
+)
 def test_what_cannot_be_an_id_is_refused(bad: object) -> None:
     with pytest.raises(InvalidInput) as caught:
         check_id(bad)

@@ -11,7 +11,9 @@ from contextlib import asynccontextmanager
 @asynccontextmanager
 async def python(module: str, *args: str) -> AsyncIterator[Process]:
     """Run a module and wait until it says `ready`."""
-    process = await asyncio.create_subprocess_exec(sys.executable, "-m", module, *args, stdin=PIPE, stdout=PIPE)
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", module, *args, stdin=PIPE, stdout=PIPE
+    )
     try:
         assert await line(process) == "ready"
         yield process

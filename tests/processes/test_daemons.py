@@ -1,19 +1,20 @@
 """Several daemons, killed at will: every due tick is in SQL exactly once."""
 
 import asyncio
-from contextlib import AsyncExitStack
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 import asyncpg
 import pytest
 
-from tests.flow.conftest import MakeSettings, make_settings, registry
-from tests.processes.support import kill, python, stop
-from tests.servers import ValkeyProcess
-
 from quotaflow import Quotaflow
 from quotaflow.model import Status
 from quotaflow.store import TraceFilter
+from tests.flow.conftest import MakeSettings, make_settings, registry
+from tests.processes.support import kill, python, stop
+from tests.servers import ValkeyProcess
 
 __all__ = ["make_settings", "registry"]
 
@@ -59,23 +60,19 @@ async def test_three_daemons_one_killed_half_way_run_every_tick_once(
     assert doubles == 0
 
 
-def sql(url: str):  # type: ignore[no-untyped-def]
+@asynccontextmanager
+async def sql(url: str) -> AsyncIterator[asyncpg.Connection]:
     """Connect as a stranger would."""
-
-    class Connected:
-        async def __aenter__(self) -> asyncpg.Connection:
-            self.connection = await asyncpg.connect(url.replace("+asyncpg", ""))
-            return self.connection
-
-        async def __aexit__(self, *_: object) -> None:
-            await self.connection.close()
-
-    return Connected()
+    connection = await asyncpg.connect(url.replace("+asyncpg", ""))
+    try:
+        yield connection
+    finally:
+        await connection.close()
 
 
 @pytest.mark.timeout(120)
 async def test_a_killed_daemon_loses_no_trace_of_a_claimed_tick(
-    valkey: ValkeyProcess, make_settings: MakeSettings, tmp_path: Path
+    valkey: ValkeyProcess, make_settings: MakeSettings
 ) -> None:
     """
     kill -9 at three arbitrary moments; the next start finds every claim in the journal, and what was running is lost.
@@ -86,7 +83,7 @@ async def test_a_killed_daemon_loses_no_trace_of_a_claimed_tick(
         async with python(*arguments) as daemon:
             await asyncio.sleep(pause_s)
             await kill(daemon)
-    client = valkey.client()
+    client: Any = valkey.client()
     running = client.zrange("qf:{p0}:running", 0, -1)
     cursor = int(client.hget("qf:{p0}:task:t1", "last_tick") or 0)
     for run_id in running:
@@ -97,7 +94,9 @@ async def test_a_killed_daemon_loses_no_trace_of_a_claimed_tick(
         await qf._storing.flusher.drain()  # type: ignore[union-attr]
         traces = (await qf.store.list_traces(TraceFilter(task_id="t1"), limit=100)).items
         moments = sorted(trace.scheduled_for_us or 0 for trace in traces)
-        assert moments == list(range(moments[0], cursor + 1, 1_000_000)), "every second up to the cursor, once"
+        assert moments == list(range(moments[0], cursor + 1, 1_000_000)), (
+            "every second up to the cursor, once"
+        )
         assert {trace.status for trace in traces} <= {Status.OK, Status.LOST, Status.MISSED}
         assert await qf.store.open_runs() == []
         assert (await qf.store.counts()).double_claims == 0

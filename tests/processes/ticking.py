@@ -14,7 +14,11 @@ def declare(tasks: int) -> None:
             SchedulerTask(id=f"t{number}", name=f"T{number}", cron="* * * * * *", misfire="catchup(1000)")
             if number % 2
             else LimitTask(
-                id=f"t{number}", name=f"T{number}", cron="* * * * * *", quota_name="api", misfire="catchup(1000)"
+                id=f"t{number}",
+                name=f"T{number}",
+                cron="* * * * * *",
+                quota_name="api",
+                misfire="catchup(1000)",
             )
         )
 

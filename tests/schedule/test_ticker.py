@@ -26,7 +26,7 @@ class Cursors:
         self.ran: list[tuple[str, int]] = []
         self.missed: list[tuple[str, int]] = []
         self.calls: list[int] = []
-        self.failing: Exception | None = None
+        self.failing: BaseException | None = None
         self.ahead_us = 0  # how far the server's clock leads ours
         self.sent: list[Tick] = []
 
@@ -75,7 +75,10 @@ def schedule(task_id: str, cron: str, cursor_us: int = START_US, misfire: str = 
 
 @asynccontextmanager
 async def ticking(
-    *schedules: Schedule, room: Room | None = None, grace_s: float = 60, first: Callable[[ManualClock], None] | None = None
+    *schedules: Schedule,
+    room: Room | None = None,
+    grace_s: float = 60,
+    first: Callable[[ManualClock], None] | None = None,
 ) -> AsyncIterator[tuple[ManualClock, Cursors, Ticker]]:
     clock = ManualClock(START_US)
     cursors = Cursors(clock)
@@ -126,7 +129,9 @@ async def test_a_cursor_that_is_behind_is_followed_back_and_nothing_is_skipped()
 
 
 async def test_after_an_outage_skip_runs_only_the_newest_moment_within_the_grace() -> None:
-    story = ticking(schedule("a", "* * * * * *"), first=lambda clock: setattr(clock, "_now_us", START_US + 5 * SECOND))
+    story = ticking(
+        schedule("a", "* * * * * *"), first=lambda clock: setattr(clock, "_now_us", START_US + 5 * SECOND)
+    )
     async with story as (clock, cursors, _):
         await clock.advance(0.001)
         assert seconds(cursors.missed) == [("a", 1), ("a", 2), ("a", 3), ("a", 4)]
@@ -135,7 +140,9 @@ async def test_after_an_outage_skip_runs_only_the_newest_moment_within_the_grace
 
 async def test_after_an_outage_beyond_the_grace_skip_misses_everything() -> None:
     story = ticking(
-        schedule("a", "0 * * * *"), grace_s=60, first=lambda clock: setattr(clock, "_now_us", START_US + 7200 * SECOND)
+        schedule("a", "0 * * * *"),
+        grace_s=60,
+        first=lambda clock: setattr(clock, "_now_us", START_US + 7200 * SECOND),
     )
     async with story as (clock, cursors, _):
         await clock.advance(0.001)
@@ -173,7 +180,11 @@ async def test_a_long_backlog_of_one_task_does_not_hold_up_the_others() -> None:
 
 async def test_never_more_is_claimed_than_the_runner_has_room_for() -> None:
     room = Room(3)
-    async with ticking(*[schedule(f"t{n}", "* * * * * *") for n in range(5)], room=room) as (clock, cursors, ticker):
+    async with ticking(*[schedule(f"t{n}", "* * * * * *") for n in range(5)], room=room) as (
+        clock,
+        cursors,
+        ticker,
+    ):
         await clock.advance(1)
         assert len(cursors.ran) >= 3
         assert cursors.calls[0] == 3
@@ -186,7 +197,11 @@ async def test_never_more_is_claimed_than_the_runner_has_room_for() -> None:
 
 async def test_what_waits_for_room_is_claimed_in_order_once_there_is_some() -> None:
     room = Room(0)
-    async with ticking(*[schedule(f"t{n}", "0 * * * * *") for n in range(4)], room=room) as (clock, cursors, _):
+    async with ticking(*[schedule(f"t{n}", "0 * * * * *") for n in range(4)], room=room) as (
+        clock,
+        cursors,
+        _,
+    ):
         await clock.advance(20)
         assert cursors.ran == []
         room.set(2)

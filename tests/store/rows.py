@@ -1,9 +1,9 @@
-"""Traces, and a look at whole tables."""
+"""Traces, a look at whole tables, and a hand on the server."""
 
 from dataclasses import replace
 from typing import Any
 
-from sqlalchemy import select
+from sqlalchemy import select, text
 
 from quotaflow.model import MICRO, Status, Trigger
 from quotaflow.store import Store, TraceRow
@@ -53,3 +53,10 @@ async def metrics(store: Store) -> dict[tuple[str, int], dict[str, Any]]:
     async with store._database.read() as connection:
         rows = await connection.execute(select(table))
         return {(row[0], row[1]): row._asdict() for row in rows}
+
+
+async def cut_off_all_others(store: Store) -> None:
+    """End every other connection to this PostgreSQL database."""
+    others = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE pid <> pg_backend_pid()"
+    async with store._database.write() as connection:
+        await connection.execute(text(f"{others} AND datname = current_database()"))

@@ -1,4 +1,4 @@
-"""What a store does when the database is locked, slow, full or gone, when we are cancelled, and with bad values."""
+"""What a store does when SQL is locked, slow, full or gone, when it is cancelled, and with bad values."""
 
 import asyncio
 import sqlite3
@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from sqlalchemy import make_url, text
 from sqlalchemy.exc import StatementError
+from sqlalchemy.ext.asyncio import AsyncConnection
 
 from quotaflow.errors import InvalidInput, Unavailable
 from quotaflow.model import Status, make_quota
@@ -18,7 +19,7 @@ from quotaflow.store import Batch, Store
 from quotaflow.store import metrics as metrics_room
 from quotaflow.store.engine import Database
 from tests.store.conftest import sqlite_url
-from tests.store.rows import claim, dump, ended, metrics
+from tests.store.rows import claim, cut_off_all_others, dump, ended, metrics
 
 QUOTA = make_quota(id="q", capacity=10, refill_rate=1)
 
@@ -171,23 +172,27 @@ async def test_a_full_disk_loses_the_batch_and_nothing_else(tmp_path: Path) -> N
 
 
 async def test_a_server_that_goes_away_in_the_middle_loses_the_batch_and_is_found_again(
-    postgres: str,
+    postgres: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    async def vanish(connection: AsyncConnection, _: object) -> None:
+        await connection.execute(text("SELECT pg_terminate_backend(pg_backend_pid())"))
+
     store = await Store.open(postgres)
-    with pytest.raises(Unavailable):
-        async with store._database.write() as connection:
-            await connection.execute(text("INSERT INTO meta VALUES ('half', 'written')"))
-            await connection.execute(text("SELECT pg_terminate_backend(pg_backend_pid())"))
-    assert (await dump(store))["meta"] == []
+    batch = Batch(opened=[claim()])
+    with monkeypatch.context() as patched:
+        patched.setattr(metrics_room, "grow", vanish)
+        with pytest.raises(Unavailable):
+            await store.write_batch(batch)
+    assert (await store.counts()).traces == {}
+    await store.write_batch(batch)
+    assert (await store.counts()).traces == {Status.RUNNING: 1}
     await store.close()
 
 
 async def test_connections_that_died_while_idle_are_replaced_unnoticed(postgres: str) -> None:
     store, other = await Store.open(postgres), await Store.open(postgres)
     await asyncio.gather(*[store.counts() for _ in range(4)])
-    async with other._database.write() as connection:
-        others = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE pid <> pg_backend_pid()"
-        await connection.execute(text(others + " AND datname = current_database()"))
+    await cut_off_all_others(other)
     assert (await store.counts()).dead_letters == 0
     await store.close()
     await other.close()

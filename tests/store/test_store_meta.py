@@ -4,11 +4,11 @@ import asyncio
 from pathlib import Path
 
 import pytest
-from sqlalchemy import text
 
 from quotaflow.errors import Conflict, Recovering, Unavailable
 from quotaflow.store import Store
 from tests.store.conftest import sqlite_url
+from tests.store.rows import cut_off_all_others
 
 
 async def test_the_store_id_is_made_once_and_differs_between_stores(
@@ -87,19 +87,19 @@ async def test_giving_up_on_the_fence_at_any_moment_leaves_it_free(store: Store,
 
 
 async def test_a_holder_that_lost_its_connection_cannot_begin_a_life_after_another_did(postgres: str) -> None:
-    """The lock goes with the connection; the number is the second guard, and the holder hears of it in the end."""
+    """The lock goes with the connection; the number is the second guard, and the holder hears of both."""
     store, other = await Store.open(postgres), await Store.open(postgres)
-    with pytest.raises(Unavailable):
+
+    async def recover_too_late() -> None:
         async with store.fence_lock():
-            async with other._database.write() as connection:
-                others = (
-                    "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE pid <> pg_backend_pid()"
-                )
-                await connection.execute(text(others + " AND datname = current_database()"))
+            await cut_off_all_others(other)
             async with other.fence_lock():
                 await other.write_incarnation(1, "server-b")
             with pytest.raises(Conflict):
                 await store.write_incarnation(1, "server-a")
+
+    with pytest.raises(Unavailable):
+        await recover_too_late()
     assert await store.read_incarnation() == (1, "server-b")
     await store.close()
     await other.close()

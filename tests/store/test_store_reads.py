@@ -39,12 +39,10 @@ async def test_a_page_that_is_just_full_is_the_last(store: Store) -> None:
     assert (await store.list_traces(limit=2)).next_cursor is None
 
 
-@pytest.mark.parametrize(
-    "cursor", ["", "x", "12", ".r1", "12.", "-1.r1", "1e3.r1", "9" * 30 + ".r1", "１.r1"]
-)
-async def test_a_cursor_that_no_page_gave_is_refused(store: Store, cursor: str) -> None:
-    with pytest.raises(InvalidInput, match="cursor"):
-        await store.list_traces(cursor=cursor)
+async def test_a_cursor_that_no_page_gave_is_refused(store: Store) -> None:
+    for cursor in ("", "x", "12", ".r1", "12.", "-1.r1", "1e3.r1", "9" * 30 + ".r1", "１.r1"):
+        with pytest.raises(InvalidInput, match="cursor"):
+            await store.list_traces(cursor=cursor)
 
 
 async def test_every_filter_finds_its_rows_and_they_combine(store: Store) -> None:

@@ -1,0 +1,1 @@
+"""Where people and programs look in: HTTP and the command line. Thin: parse, call, render."""

@@ -1,0 +1,65 @@
+"""`quotaflow task`: look at tasks, pause them, change when they run, run them now."""
+
+from typing import Annotated
+
+import typer
+
+from quotaflow.edges.cli.client import Daemon, remote, route
+from quotaflow.edges.cli.show import Columns, Show
+from quotaflow.edges.cli.words import say
+
+app = typer.Typer(no_args_is_help=True, help=say("Tasks: look, pause, reschedule, run now."))
+
+COLUMNS: Columns = {
+    "id": "id",
+    "name": "name",
+    "cron": lambda task: task.get("cron_override") or task.get("cron"),
+    "quota": "quota_name",
+    "enabled": "enabled",
+    "paused": "paused",
+    "last": "last_status",
+    "next": lambda task: next(iter(task.get("next_runs") or ()), None),
+}
+
+Id = Annotated[str, typer.Argument(metavar="ID", help=say("The task's id"))]
+
+
+@app.command("list", help=say("List all tasks with when they run next."))
+@remote
+def list_tasks(daemon: Daemon, show: Show) -> None:
+    show.list(daemon.ask_all("/api/tasks"), COLUMNS)
+
+
+@app.command("show", help=say("Show one task."))
+@remote
+def show_task(daemon: Daemon, show: Show, task_id: Id) -> None:
+    show.one(daemon.ask("GET", route("tasks", task_id)))
+
+
+@app.command("pause", help=say("Pause a task on all daemons."))
+@remote
+def pause(daemon: Daemon, show: Show, task_id: Id) -> None:
+    show.one(daemon.ask("PATCH", route("tasks", task_id), json={"paused": True}))
+
+
+@app.command("resume", help=say("Let a paused task run again."))
+@remote
+def resume(daemon: Daemon, show: Show, task_id: Id) -> None:
+    show.one(daemon.ask("PATCH", route("tasks", task_id), json={"paused": False}))
+
+
+@app.command("cron", help=say("Run a task by another cron expression; without one, by the code's again."))
+@remote
+def cron(
+    daemon: Daemon,
+    show: Show,
+    task_id: Id,
+    expression: Annotated[str | None, typer.Argument(help=say('Five fields, or six with seconds first, quoted'))] = None,
+) -> None:
+    show.one(daemon.ask("PATCH", route("tasks", task_id), json={"cron": expression}))
+
+
+@app.command("trigger", help=say("Run a task now, under its quota."))
+@remote
+def trigger(daemon: Daemon, show: Show, task_id: Id) -> None:
+    show.one(daemon.ask("POST", route("tasks", task_id, "trigger")))

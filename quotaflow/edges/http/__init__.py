@@ -1,0 +1,1 @@
+"""The HTTP edge: routes, errors as problems, who may come in, and the servers that listen."""

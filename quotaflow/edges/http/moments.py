@@ -1,0 +1,40 @@
+"""Moments as people write them: ISO 8601 in UTC, or how long ago."""
+
+import re
+from datetime import UTC, datetime, timedelta
+
+from quotaflow.errors import InvalidInput
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_MICROSECOND = timedelta(microseconds=1)
+LATEST_US = (datetime(9999, 12, 31, tzinfo=UTC) - _EPOCH) // _MICROSECOND
+
+_AGO = re.compile(r"([0-9]{1,9})([smhdw])")
+_UNIT_S = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800}
+_LOST_PLUS = re.compile(r"(T[0-9:.]+) ([0-9]{2}:?[0-9]{2})$")  # in a query string "+" means a space
+
+
+def iso(us: int) -> str:
+    """Write microseconds since 1970 as `2025-06-15T15:06:40.000000Z`."""
+    return f"{(_EPOCH + us * _MICROSECOND).replace(tzinfo=None).isoformat(timespec='microseconds')}Z"
+
+
+def iso_or_none(us: int | None) -> str | None:
+    """Write a moment that may not have come."""
+    return None if us is None else iso(us)
+
+
+def read_moment(text: str, now_us: int, *, field: str) -> int:
+    """Return microseconds since 1970. `90s`, `15m`, `1h`, `7d`, `2w` are so long ago; without a zone it is UTC.
+
+    :raises InvalidInput: it is neither.
+    """
+    if ago := _AGO.fullmatch(text):
+        return max(0, now_us - int(ago[1]) * _UNIT_S[ago[2]] * 1_000_000)
+    try:
+        moment = datetime.fromisoformat(_LOST_PLUS.sub(r"\1+\2", text))
+    except ValueError:
+        message = f"{field} must be a moment like 2025-06-15T12:00:00Z, or how long ago, like 90s, 15m, 1h, 7d"
+        raise InvalidInput(message, field=field) from None
+    aware = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+    return min(max(0, (aware - _EPOCH) // _MICROSECOND), LATEST_US)
