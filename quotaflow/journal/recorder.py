@@ -3,6 +3,7 @@
 import asyncio
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
+from itertools import islice
 
 from quotaflow.errors import QuotaflowError
 from quotaflow.log import Event, get_logger
@@ -25,6 +26,7 @@ class Recorder:
         self._cap = cap
         self._facts: deque[tuple[str, str]] = deque()
         self._arrived = asyncio.Event()
+        self._sending = asyncio.Lock()  # stopping drains while `run` may be doing the same
         self._second = -1
         self._this_second = 0
         self.untraced = 0
@@ -58,9 +60,10 @@ class Recorder:
 
     async def drain(self) -> None:
         """Send everything that waits. A batch leaves the buffer when it is written; repeating one does no harm."""
-        while self._facts:
-            batch = [self._facts[index] for index in range(min(BATCH, len(self._facts)))]
-            if not await self._record(batch):
-                self.untraced += len(batch)  # the journal is full: counted, not kept
-            for _ in batch:
-                self._facts.popleft()
+        async with self._sending:
+            while self._facts:
+                batch = list(islice(self._facts, BATCH))
+                if not await self._record(batch):
+                    self.untraced += len(batch)  # the journal is full: counted, not kept
+                for _ in batch:
+                    self._facts.popleft()

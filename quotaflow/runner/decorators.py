@@ -163,8 +163,9 @@ def checked(task: Task) -> Task:
     :raises RegistrationError: naming the place.
     """
     try:
-        quota_name = task.quota_name and check_id(task.quota_name, field="quota_name")
-        task = replace(task, id=check_id(task.id), quota_name=quota_name)
+        task = replace(task, id=check_id(task.id))
+        if task.quota_name is not None:
+            task = replace(task, quota_name=check_id(task.quota_name, field="quota_name"))
     except InvalidInput as error:
         raise RegistrationError(f"{task.where}: {error}") from error
     wrong = next(_faults(task), None)

@@ -31,10 +31,11 @@ def ending_of(error: BaseException) -> Ending:
 
 def _soft_limit_in(group: BaseExceptionGroup[BaseException]) -> BaseException | None:
     """Find it where there is nothing else: a TaskGroup before Python 3.13 wraps what is raised in its block."""
-    soft, rest = group.split(SoftTimeLimitExceeded)
-    while isinstance(soft, BaseExceptionGroup):
-        soft = soft.exceptions[0]
-    return soft if rest is None else None
+    _, rest = group.split(SoftTimeLimitExceeded)
+    error: BaseException = group
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    return error if rest is None else None
 
 
 def text_of(error: BaseException) -> str:

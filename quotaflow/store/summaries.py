@@ -47,7 +47,7 @@ def _summary(task_id: str) -> Select[*tuple[Any, ...]]:
     newest = (
         select(c.status, c.latency_ms)
         .where(c.task_id == task_id)
-        .order_by(c.claimed_us.desc(), c.run_id.desc())
+        .order_by(c.claimed_us.desc())
         .limit(NEWEST)
         .subquery()
     )

@@ -71,14 +71,14 @@ def _fail_after_all_tables(connection: Connection) -> None:
     raise RuntimeError
 
 
-def test_a_current_schema_opens_without_alembic(url: str) -> None:
+def test_a_current_schema_opens_without_alembic(sqlite_with_tables: Path) -> None:
     """Importing it takes longer than everything else at start."""
     program = (
         "import asyncio, sys\nfrom quotaflow.store import Store\n"
         "async def main():\n    store = await Store.open(sys.argv[1])\n    await store.close()\n"
         "asyncio.run(main())\nprint('alembic' in sys.modules)"
     )
-    assert subprocess.check_output([sys.executable, "-c", program, url]) == b"False\n"
+    assert subprocess.check_output([sys.executable, "-c", program, sqlite_url(sqlite_with_tables.parent)]) == b"False\n"
 
 
 @pytest.mark.parametrize(

@@ -2,22 +2,23 @@
 
 import functools
 import inspect
-import sys
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any, NoReturn
+from urllib.parse import quote
 
 import typer
 
+from quotaflow.edges.cli.main import complain
 from quotaflow.edges.cli.show import Output, Show
 from quotaflow.edges.cli.words import say
 from quotaflow.errors import QuotaflowError, Unavailable
-from quotaflow.log import printable
 from quotaflow.settings import load
 
 SOCKET = "http.sock"
 DEADLINE_S = 10.0
-USAGE, UNREACHABLE = 2, 3
+USAGE = 2  # exit code
 
 Config = Annotated[Path | None, typer.Option(help=say("The daemon's config.toml; default ./config.toml"))]
 DataDir = Annotated[Path | None, typer.Option(help=say("The daemon's data directory, where http.sock is"))]

@@ -29,7 +29,7 @@ RefillRate = Annotated[float | None, typer.Option(help=say("Units it gains each 
 @app.command("list", help=say("List all quotas with what they hold."))
 @remote
 def list_quotas(daemon: Daemon, show: Show) -> None:
-    show.list(daemon.ask_all("/api/quotas"), COLUMNS)
+    show.items(daemon.ask_all("/api/quotas"), COLUMNS)
 
 
 @app.command("show", help=say("Show one quota."))

@@ -2,7 +2,7 @@
 
 import json
 import sys
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
@@ -16,7 +16,15 @@ Item = Mapping[str, Any]
 Columns = Mapping[str, str | Callable[[Item], object]]  # heading -> key, or what to make of the item
 
 PIPE_WIDTH = 1_000  # columns; nothing is cut when the reader is a program
-COLOURS = {"ok": "green", "warn": "yellow", "limited": "yellow", "failed": "red", "error": "red", "✓": "green", "✗": "red"}
+COLOURS = {
+    "ok": "green",
+    "✓": "green",
+    "warn": "yellow",
+    "limited": "yellow",
+    "failed": "red",
+    "error": "red",
+    "✗": "red",
+}
 
 
 class Output(StrEnum):
@@ -32,12 +40,18 @@ class Show:
     def __init__(self, output: Output = Output.TABLE) -> None:
         self._is_json = output is Output.JSON
 
-    def list(self, answer: Item, columns: Columns) -> None:
+    def items(self, answer: Item, columns: Columns) -> None:
         """Show `{"items": [...]}`."""
         if self._is_json:
             emit_json(answer)
         else:
             table(columns, answer["items"])
+
+    def line(self, item: Item, columns: Columns) -> None:
+        """Show one item at once, as a line of its own."""
+        values = [printable(plain(_value(item, source))) for source in columns.values()]
+        sys.stdout.write((json.dumps(item) if self._is_json else "  ".join(values)) + "\n")
+        sys.stdout.flush()
 
     def one(self, answer: Item) -> None:
         """Show one object, a line for each of its members."""
@@ -45,7 +59,7 @@ class Show:
             emit_json(answer)
         else:
             pairs = [{"key": key, "value": value} for key, value in answer.items()]
-            table({"": "key", " ": "value"}, pairs)
+            table({"member": "key", "value": "value"}, pairs, with_headings=False)
 
     def done(self, sentence: str) -> None:
         """Confirm what has no answer of its own."""
@@ -60,12 +74,13 @@ def emit_json(answer: object) -> None:
     sys.stdout.write(json.dumps(answer) + "\n")
 
 
-def table(columns: Columns, items: Iterable[Item], *, title: str | None = None) -> None:
+def table(columns: Columns, items: Iterable[Item], *, with_headings: bool = True) -> None:
     """Draw a table as wide as it must be; only a terminal folds long cells."""
     from rich.console import Console  # noqa: PLC0415  0.1 s that commands without tables do without
     from rich.table import Table  # noqa: PLC0415
 
-    drawn = Table(*[say(heading) for heading in columns], box=None, title=title, title_justify="left", pad_edge=False)
+    headings = [say(heading) for heading in columns]
+    drawn = Table(*headings, box=None, pad_edge=False, show_header=with_headings)
     for item in items:
         drawn.add_row(*[cell(_value(item, source)) for source in columns.values()])
     width = None if sys.stdout.isatty() else PIPE_WIDTH
@@ -88,13 +103,18 @@ def plain(value: object) -> str:
         case bool():
             return say("yes") if value else say("no")
         case float():
-            return f"{value:.10g}"
+            return str(value).removesuffix(".0")
         case dict():
             return ", ".join(f"{key} {plain(item)}" for key, item in value.items()) or "-"
         case list():
             return ", ".join(map(plain, value)) or "-"
         case _:
             return str(value)
+
+
+def utc(key: str) -> Callable[[Item], object]:
+    """Show a moment to the second; the heading says that it is UTC."""
+    return lambda item: item[key] and item[key][:19].replace("T", " ")
 
 
 def _value(item: Item, source: str | Callable[[Item], object]) -> object:

@@ -13,12 +13,12 @@ app = typer.Typer(no_args_is_help=True, help=say("Tasks: look, pause, reschedule
 COLUMNS: Columns = {
     "id": "id",
     "name": "name",
-    "cron": lambda task: task.get("cron_override") or task.get("cron"),
+    "cron": lambda task: task["cron_override"] or task["cron"],
     "quota": "quota_name",
     "enabled": "enabled",
     "paused": "paused",
     "last": "last_status",
-    "next": lambda task: next(iter(task.get("next_runs") or ()), None),
+    "next (UTC)": lambda task: " ".join(task["next_runs"][:1])[:19].replace("T", " "),
 }
 
 Id = Annotated[str, typer.Argument(metavar="ID", help=say("The task's id"))]
@@ -27,7 +27,7 @@ Id = Annotated[str, typer.Argument(metavar="ID", help=say("The task's id"))]
 @app.command("list", help=say("List all tasks with when they run next."))
 @remote
 def list_tasks(daemon: Daemon, show: Show) -> None:
-    show.list(daemon.ask_all("/api/tasks"), COLUMNS)
+    show.items(daemon.ask_all("/api/tasks"), COLUMNS)
 
 
 @app.command("show", help=say("Show one task."))

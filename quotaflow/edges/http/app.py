@@ -1,0 +1,50 @@
+"""The application: every route behind the guard."""
+
+import contextlib
+from importlib import metadata
+
+from fastapi import Depends
+from fastapi.security import HTTPBearer
+from fastapi_offline import FastAPIOffline
+from starlette.routing import Route
+from starlette.types import ASGIApp
+
+from quotaflow.edges.http import health, quotas, tasks, traces
+from quotaflow.edges.http.auth import Door
+from quotaflow.edges.http.context import Context
+from quotaflow.edges.http.guard import Guard, Hosts
+from quotaflow.edges.http.problems import handle_errors
+from quotaflow.edges.http.ratelimit import Policies
+from quotaflow.flow import Quotaflow
+from quotaflow.timing import Clock, SystemClock
+
+
+def create_app(
+    qf: Quotaflow, *, trusted: bool, token_hash: str | None = None, clock: Clock | None = None
+) -> ASGIApp:
+    """Make the application.
+
+    :param trusted: whoever reaches it may do everything; only for a socket that the file system guards.
+    :param token_hash: of the admin token (`auth.admin_token`); None lets nobody in who is not trusted.
+    """
+    clock = clock or SystemClock()
+    # The validator badge would send the document's address to another host.
+    app = FastAPIOffline(
+        title="quotaflow", version=_version(), redoc_url=None, swagger_ui_parameters={"validatorUrl": None}
+    )
+    app.router.redirect_slashes = False
+    app.state.context = Context(qf, Policies(qf.store, clock), clock)
+    app.router.routes.insert(0, Route(quotas.ACQUIRE, quotas.acquire, methods=["POST"]))
+    bearer = [Depends(HTTPBearer(auto_error=False))]  # for /docs only; the guard has looked already
+    for part in (quotas, tasks, traces, health):
+        app.include_router(part.router, dependencies=bearer)
+    handle_errors(app)
+    if trusted:
+        return Guard(app, None, None)
+    return Guard(app, Hosts(qf.settings.http), Door(token_hash, clock))
+
+
+def _version() -> str:
+    with contextlib.suppress(metadata.PackageNotFoundError):
+        return metadata.version("quotaflow")
+    return "0"  # run from its source, not installed

@@ -1,0 +1,51 @@
+"""How it goes, for people, probes and Prometheus: /livez, /readyz, /stats, /metrics, /api/stats."""
+
+from typing import Any
+
+from fastapi import APIRouter, Response
+from fastapi.responses import JSONResponse, PlainTextResponse
+
+from quotaflow.edges.http.context import Here
+from quotaflow.edges.http.metrics import MEDIA_TYPE, render
+from quotaflow.edges.http.moments import iso
+
+router = APIRouter(tags=["health"])
+
+
+@router.get("/livez", response_class=JSONResponse)
+async def livez() -> JSONResponse:
+    """Say that the process answers; nothing else is looked at."""
+    return JSONResponse({"alive": True})
+
+
+@router.get("/readyz", response_class=JSONResponse, responses={503: {"description": "not now; says why"}})
+async def readyz(here: Here) -> JSONResponse:
+    """Say whether this process can decide and write down what it decides."""
+    ready = await here.flow.statistics.readiness()
+    return JSONResponse({"ready": ready.is_ready, "problems": ready.problems}, 200 if ready.is_ready else 503)
+
+
+@router.get("/stats", response_class=JSONResponse)
+async def small_stats(here: Here) -> JSONResponse:
+    """Show the figures of the write-behind queues. Open to this machine; from elsewhere with the token."""
+    return JSONResponse(await here.flow.statistics.small())
+
+
+@router.get("/metrics", response_class=PlainTextResponse)
+async def metrics(here: Here) -> Response:
+    """Show figures in Prometheus' text format. Open to this machine; from elsewhere with the token."""
+    text = render(await here.flow.statistics.everything(), here.flow.work_statistics())
+    return Response(text, media_type=MEDIA_TYPE)
+
+
+@router.get("/api/stats", response_class=JSONResponse)
+async def stats(here: Here) -> JSONResponse:
+    """Show all figures: queues, decisions, traces, instances, and what a crash of Redis can take back."""
+    figures = await here.flow.statistics.everything()
+    instances = [_instance(entry) for entry in figures["instances"]]
+    return JSONResponse({**figures, "instances": instances, **here.flow.work_statistics()})
+
+
+def _instance(entry: dict[str, Any]) -> dict[str, Any]:
+    moments = {"started_at": iso(entry["started_us"]), "beat_at": iso(entry["beat_us"])}
+    return {key: value for key, value in entry.items() if not key.endswith("_us")} | moments

@@ -1,0 +1,66 @@
+"""The figures in Prometheus' text format, version 0.0.4."""
+
+from collections.abc import Iterator, Mapping
+from typing import Any, NamedTuple
+
+MEDIA_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+
+Labels = Mapping[str, str]
+
+
+class Family(NamedTuple):
+    """One metric: its samples by labels. A counter only grows while its quota exists; a gauge goes both ways."""
+
+    name: str
+    kind: str
+    help: str
+    samples: list[tuple[Labels, float]]
+
+
+def render(figures: Mapping[str, Any], work: Mapping[str, Mapping[str, int]]) -> str:
+    """Write all families; `figures` and `work` are those of /api/stats."""
+    return "".join(line for family in _families(figures, work) for line in _lines(family))
+
+
+def _families(figures: Mapping[str, Any], work: Mapping[str, Mapping[str, int]]) -> Iterator[Family]:
+    quotas: dict[str, Any] = figures["quotas"]
+    decided = [
+        ({"quota": quota, "result": result}, values[result])
+        for quota, values in quotas.items()
+        for result in ("allowed", "limited")
+    ]
+    held = [({"quota": quota}, values["remaining"]) for quota, values in quotas.items()]
+    runs = [({"status": status}, count) for status, count in figures["traces"].items()]
+    yield Family("quotaflow_decisions_total", "counter", "Decisions by quota and result.", decided)
+    yield Family("quotaflow_remaining_units", "gauge", "Units that a quota holds now.", held)
+    yield Family("quotaflow_runs", "gauge", "Recorded runs by status.", runs)
+    for name, help_, value in _gauges(figures, work):
+        yield Family(f"quotaflow_{name}", "gauge", help_, [({}, value)])
+
+
+def _gauges(
+    figures: Mapping[str, Any], work: Mapping[str, Mapping[str, int]]
+) -> Iterator[tuple[str, str, float]]:
+    runner = work["runner"]
+    yield "journal_backlog", "Facts that are not in SQL yet.", figures["log_queue_len"]
+    yield "journal_lag_seconds", "Age of the oldest fact that is not in SQL yet.", figures["flush_lag_s"]
+    yield "sync_queue", "Quotas whose level is newer than their snapshot in SQL.", figures["sync_queue_len"]
+    yield "runner_queue", "Admitted runs that wait for a worker.", runner["queue_len"]
+    yield "runner_queue_capacity", "How many may wait.", runner["queue_cap"]
+    yield "runner_running", "Runs that execute now.", runner["running"]
+    yield "waiting_calls", "Calls that wait for units.", figures["waiting_calls"]
+    yield "untraced_calls", "Calls counted without a trace of their own.", figures["untraced"]
+    yield "dead_letters", "Facts that could not be stored.", figures["dead_letters"]
+    yield "double_claims", "Ticks that fired twice after Redis had lost data.", figures["double_claims"]
+    yield "instances", "Processes that share this Redis.", len(figures["instances"])
+
+
+def _lines(family: Family) -> Iterator[str]:
+    yield f"# HELP {family.name} {family.help}\n# TYPE {family.name} {family.kind}\n"
+    for labels, value in family.samples:
+        inside = ",".join(f'{name}="{_escaped(text)}"' for name, text in labels.items())
+        yield f"{family.name}{{{inside}}} {value!r}\n" if inside else f"{family.name} {value!r}\n"
+
+
+def _escaped(text: str) -> str:
+    return text.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")

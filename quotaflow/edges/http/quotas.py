@@ -1,0 +1,79 @@
+"""/api/quotas: define, change, look at, refill and use quotas.
+
+An id with a slash in it works too: `:path` takes the rest of the address, and the method and the last word say
+what is wanted.
+"""
+
+from typing import Annotated
+
+from fastapi import APIRouter, Query, Request, Response
+
+from quotaflow.edges.http.bodies import read, takes
+from quotaflow.edges.http.context import Here, context_of
+from quotaflow.edges.http.ratelimit import answer
+from quotaflow.edges.http.shapes import Acquire, Id, NewQuota, Nothing, Paging, QuotaChange
+from quotaflow.edges.http.views import Listed, QuotaShown, quota_shown
+from quotaflow.errors import InvalidInput
+from quotaflow.model import check_id, make_quota
+
+router = APIRouter(tags=["quotas"])
+
+ACQUIRE = "/api/quotas/{quota_id:path}/acquire"
+
+
+@router.get("/api/quotas")
+async def list_quotas(here: Here, page: Annotated[Paging, Query()]) -> Listed[QuotaShown]:
+    """List quotas by id, each with what it holds at this moment."""
+    views, cursor = await here.flow.quotas.page(page.cursor, page.limit)
+    return Listed([quota_shown(view) for view in views], cursor)
+
+
+@router.post("/api/quotas", status_code=201, openapi_extra=takes(NewQuota))
+async def create_quota(here: Here, request: Request) -> QuotaShown:
+    """Create a quota. It begins full."""
+    new = await read(request, NewQuota)
+    quota = make_quota(
+        id=new.id, name=new.name, capacity=new.capacity, refill_rate=new.refill_rate, enabled=new.enabled
+    )
+    here.policies.forget(quota.id)
+    return quota_shown(await here.flow.quotas.create(quota))
+
+
+@router.post("/api/quotas/{quota_id:path}/refill", openapi_extra=takes(Nothing))
+async def refill_quota(here: Here, request: Request, quota_id: Id) -> QuotaShown:
+    """Fill a quota to its capacity at once."""
+    await read(request, Nothing)
+    return quota_shown(await here.flow.quotas.refill(quota_id))
+
+
+@router.get("/api/quotas/{quota_id:path}")
+async def get_quota(here: Here, quota_id: Id) -> QuotaShown:
+    """Show a quota and what it holds at this moment."""
+    return quota_shown(await here.flow.quotas.get(quota_id))
+
+
+@router.patch("/api/quotas/{quota_id:path}", openapi_extra=takes(QuotaChange))
+async def change_quota(here: Here, request: Request, quota_id: Id) -> QuotaShown:
+    """Change what is given, at once and without a restart. A smaller capacity cuts what is held."""
+    change = (await read(request, QuotaChange)).model_dump(exclude_unset=True)
+    if not change:
+        raise InvalidInput("give at least one of capacity, refill_rate, enabled", field="body")
+    view = await here.flow.quotas.change(quota_id, **change)
+    here.policies.forget(quota_id)
+    return quota_shown(view)
+
+
+@router.delete("/api/quotas/{quota_id:path}", status_code=204)
+async def delete_quota(here: Here, quota_id: Id) -> None:
+    """Delete a quota; its traces stay. Tasks that name it are skipped from now on."""
+    here.policies.forget(quota_id)
+    await here.flow.quotas.remove(quota_id)
+
+
+async def acquire(request: Request) -> Response:
+    """Take units, or be told when there will be enough. Retry only with patience: a resend takes again."""
+    here = context_of(request)
+    quota_id = check_id(request.path_params["quota_id"])
+    wanted = await read(request, Acquire)
+    decision = await here.flow.acquire_id(quota_id, wanted.cost)
+    return answer(decision, await here.policies.headers(decision))

@@ -1,0 +1,201 @@
+"""What answers carry: amounts in units, moments as text in UTC."""
+
+from dataclasses import asdict, dataclass
+from http import HTTPStatus
+from typing import Generic, TypeVar
+
+from quotaflow.control.quotas import QuotaView
+from quotaflow.control.tasks import TaskView
+from quotaflow.edges.http.moments import iso, iso_or_none
+from quotaflow.model import MICRO, Reason, Status
+from quotaflow.store import TaskSummary, TraceRow
+
+T = TypeVar("T")
+
+_STATUS_CODES = {
+    Status.OK: HTTPStatus.OK,
+    Status.LIMITED: HTTPStatus.TOO_MANY_REQUESTS,
+    Status.FAILED: HTTPStatus.INTERNAL_SERVER_ERROR,
+    Status.DEAD: HTTPStatus.INTERNAL_SERVER_ERROR,
+    Status.LOST: HTTPStatus.INTERNAL_SERVER_ERROR,
+    Status.INTERRUPTED: HTTPStatus.SERVICE_UNAVAILABLE,
+    Status.CANCELLED: HTTPStatus.SERVICE_UNAVAILABLE,
+    Status.SOFT_TIMEOUT: HTTPStatus.GATEWAY_TIMEOUT,
+    Status.HARD_TIMEOUT: HTTPStatus.GATEWAY_TIMEOUT,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Listed(Generic[T]):
+    """A page; `next_cursor` is null at the end."""
+
+    items: list[T]
+    next_cursor: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class QuotaShown:
+    """A quota. `remaining`, `allowed` and `limited` are live; null while Redis is away."""
+
+    id: str
+    name: str
+    kind: str
+    capacity: float
+    refill_rate: float
+    enabled: bool
+    version: int
+    remaining: float | None
+    allowed: int | None
+    limited: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class TraceShown:
+    """One run. `status_code` says its status as HTTP would; null while it is open or when nothing was to run."""
+
+    run_id: str
+    task_id: str
+    quota_id: str | None
+    trigger: str
+    claimed_at: str
+    scheduled_for: str | None
+    started_at: str | None
+    finished_at: str | None
+    status: str
+    status_code: int | None
+    reason: str | None
+    attempt: int
+    latency_ms: float | None
+    wait_ms: float | None
+    cost: float
+    error_type: str | None
+    error: str | None
+    instance_id: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class TaskShown:
+    """A task. `enabled` while code declares it, `paused` while a person wants it to rest."""
+
+    id: str
+    name: str
+    kind: str
+    func: str
+    description: str | None
+    quota_name: str | None
+    cron: str | None
+    cron_override: str | None
+    timezone: str | None
+    enabled: bool
+    paused: bool
+    next_runs: list[str]
+    last_status: str | None
+    last_run_id: str | None
+    last_run_at: str | None
+    summary: TaskSummary | None
+
+
+@dataclass(frozen=True, slots=True)
+class TaskSummaryShown:
+    """How a task fared over its newest 10,000 runs; percentiles of the latency in milliseconds."""
+
+    task_id: str
+    name: str
+    quota_name: str | None
+    count: int
+    ok: int
+    failed: int
+    limited: int
+    skipped: int
+    missed: int
+    lost: int
+    p50_ms: float | None
+    p95_ms: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class TriggerShown:
+    """A run that was admitted."""
+
+    run_id: str
+    task_id: str
+
+
+def quota_shown(view: QuotaView) -> QuotaShown:
+    """Show a quota."""
+    quota, level = view.quota, view.level
+    return QuotaShown(
+        id=quota.id,
+        name=quota.name,
+        kind="bucket",
+        capacity=quota.capacity,
+        refill_rate=quota.refill_rate,
+        enabled=quota.enabled,
+        version=quota.version,
+        remaining=level.remaining if level else None,
+        allowed=level.allowed if level else None,
+        limited=level.limited if level else None,
+    )
+
+
+def task_shown(view: TaskView, last: TraceRow | None) -> TaskShown:
+    """Show a task and its newest run."""
+    row = view.row
+    return TaskShown(
+        id=row.id,
+        name=row.name,
+        kind=row.kind,
+        func=row.func,
+        description=row.description,
+        quota_name=row.quota_name,
+        cron=row.cron,
+        cron_override=row.cron_override,
+        timezone=row.timezone,
+        enabled=row.enabled,
+        paused=row.paused,
+        next_runs=[iso(moment) for moment in view.next_us],
+        last_status=last.status if last else None,
+        last_run_id=last.run_id if last else None,
+        last_run_at=iso(last.claimed_us) if last else None,
+        summary=view.summary,
+    )
+
+
+def summary_shown(view: TaskView) -> TaskSummaryShown | None:
+    """Show how a task fared."""
+    if view.summary is None:
+        return None
+    row = view.row
+    return TaskSummaryShown(row.id, row.name, row.quota_name, **asdict(view.summary))
+
+
+def trace_shown(row: TraceRow) -> TraceShown:
+    """Show a run."""
+    return TraceShown(
+        run_id=row.run_id,
+        task_id=row.task_id,
+        quota_id=row.quota_id,
+        trigger=row.trigger,
+        claimed_at=iso(row.claimed_us),
+        scheduled_for=iso_or_none(row.scheduled_for_us),
+        started_at=iso_or_none(row.started_us),
+        finished_at=iso_or_none(row.finished_us),
+        status=row.status,
+        status_code=status_code(row.status, row.reason),
+        reason=row.reason,
+        attempt=row.attempt,
+        latency_ms=row.latency_ms,
+        wait_ms=row.wait_ms,
+        cost=row.cost_micro / MICRO,
+        error_type=row.error_type,
+        error=row.error,
+        instance_id=row.instance_id,
+    )
+
+
+def status_code(status: Status, reason: Reason | None) -> int | None:
+    """Say a status as HTTP would. A run without a usable quota was refused, as one without units was."""
+    if status is Status.SKIPPED and reason in (Reason.DISABLED, Reason.MISSING):
+        return int(HTTPStatus.TOO_MANY_REQUESTS)
+    code = _STATUS_CODES.get(status)
+    return None if code is None else int(code)

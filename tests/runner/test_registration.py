@@ -1,0 +1,312 @@
+"""A function that cannot be a task is refused at import, with the place and the reason."""
+
+import functools
+import importlib
+import inspect
+import unicodedata
+from collections.abc import AsyncIterator, Callable, Iterator
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sqlalchemy.ext.asyncio import AsyncSession
+from sqlalchemy.orm import Session
+
+from quotaflow import LimitCallTask, LimitTask, SchedulerTask, TaskContext
+from quotaflow.errors import RegistrationError
+from quotaflow.model import TaskKind
+from quotaflow.runner.registry import Registry
+
+Decorate = Callable[..., Callable[..., Any]]
+
+
+def scheduled(**options: Any) -> Callable[..., Any]:
+    return SchedulerTask(**{"id": "t", "name": "T", "cron": "@daily"} | options)
+
+
+def limited(**options: Any) -> Callable[..., Any]:
+    return LimitTask(**{"id": "t", "name": "T", "quota_name": "q"} | options)
+
+
+def called(**options: Any) -> Callable[..., Any]:
+    return LimitCallTask(**{"id": "t", "name": "T", "quota_name": "q"} | options)
+
+
+async def job() -> None:
+    """Do nothing."""
+
+
+def plain_job() -> None:
+    """Do nothing."""
+
+
+HERE = rf"^{__file__}:\d+: "
+every_decorator = pytest.mark.parametrize("decorate", [scheduled, limited, called])
+with_a_cost = pytest.mark.parametrize("decorate", [limited, called])
+with_limits = pytest.mark.parametrize("decorate", [scheduled, limited])
+
+
+def refusal(decorate: Callable[..., Any], function: Callable[..., Any] = job) -> str:
+    """Return why a function is refused; the message begins with the place."""
+    with pytest.raises(RegistrationError, match=HERE) as caught:
+        decorate(function)
+    return str(caught.value).split(": ", 1)[1]
+
+
+@with_limits
+def test_a_scheduled_function_is_given_back_as_it_is(decorate: Decorate) -> None:
+    assert decorate()(job) is job
+
+
+@pytest.mark.parametrize("function", [job, plain_job])
+def test_a_limited_call_keeps_name_signature_and_kind(function: Callable[..., Any]) -> None:
+    wrapped = called()(function)
+    assert inspect.signature(wrapped) == inspect.signature(function)
+    assert (wrapped.__name__, wrapped.__doc__) == (function.__name__, function.__doc__)
+    assert inspect.iscoroutinefunction(wrapped) == inspect.iscoroutinefunction(function)
+
+
+def test_the_registry_knows_what_the_decorator_said(registry: Registry) -> None:
+    limited(
+        id="id1",
+        name="名",
+        quota_name="api",
+        cron="@hourly",
+        timezone="Asia/Shanghai",
+        description="d",
+        cost=2.5,
+        misfire="coalesce",
+        on_missing="allow",
+        soft_time_limit=5,
+        time_limit=7.5,
+    )(job)
+    called(id="id2", max_wait=3)(job)
+    task, call = registry
+    assert (task.id, task.name, task.kind, task.function) == ("id1", "名", TaskKind.LIMIT, job)
+    assert (task.cron, task.timezone, task.description) == ("@hourly", "Asia/Shanghai", "d")
+    assert (task.quota_name, task.cost_micro, task.allow_missing) == ("api", 2_500_000, True)
+    assert (task.misfire, task.soft_time_limit, task.time_limit) == ("coalesce", 5, 7.5)
+    assert task.path == f"{__name__}:job"
+    assert (call.kind, call.max_wait, call.allow_missing) == (TaskKind.CALL, 3, False)
+
+
+def test_an_id_used_twice_names_both_places(registry: Registry) -> None:
+    def first() -> None: ...
+
+    def second() -> None: ...
+
+    scheduled()(first)
+    with pytest.raises(RegistrationError, match='task id "t" is used twice') as caught:
+        limited()(second)
+    for function in (first, second):
+        place = f"{__file__}:{function.__code__.co_firstlineno}"
+        assert f"{__name__}:{function.__qualname__} ({place})" in str(caught.value)
+    assert [task.function for task in registry] == [first]
+
+
+def test_a_module_imported_again_replaces_its_tasks(
+    registry: Registry, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "reloaded_tasks.py").write_text(
+        "from quotaflow import SchedulerTask\n"
+        "@SchedulerTask(id='t', name='T', cron='@daily')\n"
+        "def job() -> None: ...\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    module = importlib.import_module("reloaded_tasks")
+    earlier = module.job
+    importlib.reload(module)
+    assert module.job is not earlier
+    assert [task.function for task in registry] == [module.job]
+
+
+@with_a_cost
+@pytest.mark.parametrize(
+    "cost", [float("nan"), float("inf"), float("-inf"), True, "1", None, -1, 1e-7, 1.0000001, 9e9 + 1]
+)
+def test_a_cost_that_is_none_is_refused(decorate: Decorate, cost: object, registry: Registry) -> None:
+    assert refusal(decorate(cost=cost)).startswith("cost must be ")
+    assert not len(registry)
+
+
+@with_a_cost
+@pytest.mark.parametrize(("cost", "micro"), [(0, 0), (1e-6, 1), (0.1, 100_000), (3, 3_000_000), (Decimal("1.5"), 1_500_000)])
+def test_a_cost_is_kept_to_the_millionth(decorate: Decorate, cost: object, micro: int, registry: Registry) -> None:
+    decorate(cost=cost)(job)
+    assert [task.cost_micro for task in registry] == [micro]
+
+
+@with_limits
+@pytest.mark.parametrize("field", ["soft_time_limit", "time_limit"])
+@pytest.mark.parametrize("limit", [0, -1, float("nan"), float("inf"), True, "5"])
+def test_a_time_limit_is_a_positive_number(
+    decorate: Decorate, field: str, limit: object, registry: Registry
+) -> None:
+    assert refusal(decorate(**{field: limit})) == f'"t": {field} must be a number of seconds above 0, or None'
+    assert not len(registry)
+
+
+@pytest.mark.parametrize("max_wait", [-1, float("nan"), float("inf"), True, "5", None])
+def test_a_longest_wait_is_a_number_from_0(max_wait: object) -> None:
+    assert refusal(called(max_wait=max_wait)) == '"t": max_wait must be a number of seconds, 0 or more'
+
+
+@with_limits
+def test_a_soft_limit_above_the_hard_one_is_refused(decorate: Decorate, registry: Registry) -> None:
+    why = refusal(decorate(soft_time_limit=60, time_limit=50))
+    assert why == '"t": soft_time_limit must be less than or equal to time_limit (60 > 50)'
+    decorate(soft_time_limit=60, time_limit=60)(job)
+    assert len(registry) == 1
+
+
+@with_limits
+def test_a_soft_limit_on_a_plain_def_is_refused_with_the_way_out(decorate: Decorate) -> None:
+    why = refusal(decorate(soft_time_limit=5), plain_job)
+    assert why == '"t": a plain def cannot be interrupted softly; use time_limit'
+
+
+@every_decorator
+def test_an_unknown_argument_is_named(decorate: Decorate) -> None:
+    with pytest.raises(TypeError, match="'crom'"):
+        decorate(crom="@daily")
+
+
+@with_a_cost
+def test_a_misspelt_word_for_a_missing_quota_is_refused(decorate: Decorate) -> None:
+    assert refusal(decorate(on_missing="alow")) == "on_missing must be \"skip\" or \"allow\", not 'alow'"
+
+
+@every_decorator
+@pytest.mark.parametrize("wrong", ["", " t", "t ", "a\nb", "é" * 65, "\ud800", 7, None])
+def test_an_id_that_cannot_be_stored_is_refused(decorate: Decorate, wrong: object) -> None:
+    assert refusal(decorate(id=wrong)).startswith("id must ")
+
+
+@with_a_cost
+@pytest.mark.parametrize("wrong", ["", " q", "a\tb", "é" * 65, 7])
+def test_a_quota_name_that_no_quota_can_have_is_refused(decorate: Decorate, wrong: object) -> None:
+    assert refusal(decorate(quota_name=wrong)).startswith("quota_name must ")
+
+
+def test_ids_that_look_the_same_are_the_same(registry: Registry) -> None:
+    composed, decomposed = (unicodedata.normalize(form, "café") for form in ("NFC", "NFD"))
+    assert composed != decomposed
+    limited(id=decomposed, quota_name=decomposed)(job)
+    assert [(task.id, task.quota_name) for task in registry] == [(composed, composed)]
+    with pytest.raises(RegistrationError, match="used twice"):
+        limited(id=composed)(plain_job)
+
+
+def asks_for_a_number(x: int) -> None: ...
+def asks_for_anything(x) -> None: ...  # type: ignore[no-untyped-def]  # noqa: ANN001
+def asks_for_the_other_kind(x: AsyncSession) -> None: ...
+async def asks_for_the_plain_kind(x: Session) -> None: ...
+def asks_by_position(x: Session, /) -> None: ...
+def asks_for_a_choice(x: Session | None) -> None: ...
+
+
+@with_limits
+@pytest.mark.parametrize(
+    "function",
+    [
+        asks_for_a_number,
+        asks_for_anything,
+        asks_for_the_other_kind,
+        asks_for_the_plain_kind,
+        asks_by_position,
+        asks_for_a_choice,
+    ],
+)
+def test_a_parameter_that_nothing_can_be_given_to_is_named(
+    decorate: Decorate, function: Callable[..., Any], registry: Registry
+) -> None:
+    why = refusal(decorate(), function)
+    kind = "async def: AsyncSession" if inspect.iscoroutinefunction(function) else "def: Session"
+    assert why.startswith('parameter "x" cannot be given; ')
+    assert f"({kind} or TaskContext)" in why
+    assert not len(registry)
+
+
+@with_limits
+def test_two_sessions_are_refused_because_a_run_has_one_transaction(decorate: Decorate) -> None:
+    def greedy(context: TaskContext, session: Session, other: Session) -> None: ...
+
+    assert refusal(decorate(), greedy) == "a run has one transaction; ask for one session, not ['session', 'other']"
+
+
+def imported(source: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Write a module and import it, once."""
+    name = f"tasks_{tmp_path.name}"
+    (tmp_path / f"{name}.py").write_text(source)
+    monkeypatch.syspath_prepend(tmp_path)
+    importlib.import_module(name)
+
+
+TYPE_CHECKING_ONLY = """\
+from __future__ import annotations
+from typing import TYPE_CHECKING
+from quotaflow import SchedulerTask, TaskContext
+if TYPE_CHECKING:
+    from sqlalchemy.ext.asyncio import AsyncSession
+
+@SchedulerTask(id="t", name="T", cron="@daily")
+async def job(context: TaskContext, db: {hint}) -> {result}: ...
+"""
+
+
+@pytest.mark.parametrize(
+    ("hint", "why"),
+    [("AsyncSession", "name 'AsyncSession' is not defined"), ("TaskContext.x", "has no attribute 'x'"), ("1 +", "invalid syntax")],
+)
+def test_a_hint_that_cannot_be_resolved_at_run_time_names_its_parameter(
+    hint: str, why: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    quoted = repr(hint) if hint == "1 +" else hint
+    with pytest.raises(RegistrationError) as caught:
+        imported(TYPE_CHECKING_ONLY.format(hint=quoted, result="None"), tmp_path, monkeypatch)
+    assert f'.py:7: parameter "db": its annotation cannot be resolved (' in str(caught.value)
+    assert why in str(caught.value)
+    assert "import what it uses at run time" in str(caught.value)
+
+
+def test_what_a_task_returns_need_not_be_known_at_run_time(
+    registry: Registry, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = TYPE_CHECKING_ONLY.format(hint="int = 3", result="AsyncSession")
+    imported(source, tmp_path, monkeypatch)
+    assert [[want.parameter for want in task.wants] for task in registry] == [["context"]]
+
+
+@every_decorator
+def test_a_generator_is_refused_and_not_registered(decorate: Decorate, registry: Registry) -> None:
+    def numbers() -> Iterator[int]:
+        yield 1
+
+    async def more_numbers() -> AsyncIterator[int]:
+        yield 1
+
+    for function in (numbers, more_numbers):
+        assert refusal(decorate(), function).startswith('"t": a generator does its work after it has returned')
+    assert not len(registry)
+
+
+class Callable_:  # noqa: N801
+    def __call__(self) -> None: ...
+
+
+@every_decorator
+@pytest.mark.parametrize("thing", [functools.partial(job), Callable_(), print])
+def test_something_else_that_can_be_called_is_refused(decorate: Decorate, thing: Any) -> None:
+    with pytest.raises(RegistrationError, match="is not a function; decorate a `def` or an `async def`"):
+        decorate()(thing)
+
+
+def test_a_decorated_function_may_be_wrapped_before(registry: Registry) -> None:
+    @functools.wraps(job)
+    async def wrapper() -> None: ...
+
+    scheduled()(wrapper)
+    (task,) = registry
+    assert task.where == f"{__file__}:{job.__code__.co_firstlineno}"
+    assert task.function is wrapper
