@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Callable
 
 from quotaflow import facts
-from quotaflow.errors import Unavailable
+from quotaflow.errors import QuotaflowError
 from quotaflow.limiter.admission import Admission, Closing
 from quotaflow.log import Event, get_logger
 from quotaflow.model import Outcome, Reason, Status
@@ -69,7 +69,7 @@ class Closer:
         while True:
             try:
                 await self._admission.close(closings)
-            except Unavailable as error:
+            except QuotaflowError as error:
                 log.warning(Event.REDIS_AWAY, error=str(error), waiting=len(batch))
                 await self._clock.sleep(pause)
                 pause = min(pause * 2, 1.0)
@@ -133,7 +133,7 @@ class Leases:
             try:
                 await self._admission.beat(self._held())
                 await self.sweep()
-            except Unavailable as error:
+            except QuotaflowError as error:
                 log.warning(Event.REDIS_AWAY, error=str(error))
             await self._clock.sleep(BEAT_EVERY_S)
 

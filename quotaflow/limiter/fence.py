@@ -26,7 +26,7 @@ from redis.exceptions import (
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
-from quotaflow.errors import QuotaflowError, Recovering, Unavailable
+from quotaflow.errors import Conflict, QuotaflowError, Recovering, Unavailable
 from quotaflow.limiter import keys
 from quotaflow.limiter.client import Client
 from quotaflow.limiter.scripts import Script, assemble_all
@@ -197,7 +197,7 @@ class Fence:
             try:
                 await self._restore(recover)
                 pause = 0.05
-            except (Unavailable, RedisError, OSError, TimeoutError) as error:
+            except (Unavailable, Conflict, RedisError, OSError) as error:  # Conflict: another process was first
                 log.warning(Event.REDIS_AWAY, error=str(error))
                 self._lost.set()
                 await asyncio.sleep(pause * (0.5 + random.random()))  # noqa: S311  jitter

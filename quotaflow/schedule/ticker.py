@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from typing import Protocol
 from zoneinfo import ZoneInfo
 
-from quotaflow.errors import Backlog, Unavailable
+from quotaflow.errors import Backlog, QuotaflowError
 from quotaflow.ids import Ids
 from quotaflow.log import Event, get_logger
 from quotaflow.model import Answer, Tick, Word
@@ -26,6 +26,7 @@ log = get_logger(room="schedule")
 
 BATCH = 256
 LONGEST_REST_S = 1.0  # a wall clock that is set cannot tell us; looking again each second finds out
+RETRY_S = 0.1  # after a claim that failed
 DRIFT_US = 20_000  # a smaller difference to Redis time is not worth following
 
 Claimer = Callable[[Sequence[Tick]], Awaitable[list[Answer]]]
@@ -188,9 +189,9 @@ class Ticker:
         try:
             while waiting:
                 await self._fire_some(waiting)
-        except Unavailable as error:
+        except QuotaflowError as error:  # whatever it is, these ticks are kept and tried again
             log.warning(Event.REDIS_AWAY, error=str(error), due=len(waiting))
-            await self._clock.sleep(min(error.retry_after, 0.1))
+            await self._clock.sleep(RETRY_S)
         finally:
             for schedule in waiting:  # also when cancelled: a stopped ticker can be looked at
                 self._push(schedule)
@@ -209,7 +210,7 @@ class Ticker:
             if self._schedules.get(schedule.task_id) is schedule:
                 self._push(schedule)
         if full:
-            raise Backlog("SQL is too far behind; nothing new begins", retry_after=0.1)
+            raise Backlog("SQL is too far behind; nothing new begins")
 
     def _batch(self, waiting: Sequence[Schedule], room: int) -> tuple[list[Schedule], list[Tick]]:
         batch: list[Schedule] = []
