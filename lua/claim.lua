@@ -35,7 +35,7 @@ redis.call('XLEN', KEYS[2])
 redis.call('ZCARD', KEYS[3])
 
 local facts, reply = {}, {}
-local buckets, counts, cursors = {}, {}, {}
+local buckets, cursors = {}, {}
 
 local function answer(word, number)
   reply[#reply + 1] = word
@@ -61,13 +61,13 @@ local function read_item(number)
 end
 
 -- The bucket of an item, opened once per call; several items may draw on it.
-local function bucket_of(item)
-  if buckets[item.quota_key] == nil then
-    buckets[item.quota_key] = open_bucket(item.quota_key, item.level_key, now) or false
-    redis.call('XLEN', item.refused_key)
-    counts[item.quota_key] = { allowed = 0, limited = 0, retry = 0, item = item }
-  end
-  return buckets[item.quota_key]
+local function open_for(item)
+  if buckets[item.quota_key] then return end
+  local quota = open_quota(item.quota_key)
+  local bucket = open_bucket(quota, item.quota_key, '', redis.call('GET', item.level_key), now)
+  redis.call('XLEN', item.refused_key)
+  bucket.item = item
+  buckets[item.quota_key] = bucket
 end
 
 local function task_state(item)
@@ -84,26 +84,26 @@ for number = 1, (#KEYS - 3) / 5 do
   if not item then return redis.error_reply('INVALID item ' .. number) end
   items[number] = item
   if item.mode ~= 'trigger' and not task_state(item).last then return redis.error_reply('FENCED ' .. item.task .. ' has no cursor') end
-  if item.quota ~= 'no' then bucket_of(item) end
+  if item.quota ~= 'no' then open_for(item) end
   item.again = redis.call('HEXISTS', item.run_key, 'fact') == 1
 end
 
 -- What the quota says: a word, and the number that goes with it.
 local function charge(item)
   if item.quota == 'no' then return 'granted', now end
-  local bucket, count = buckets[item.quota_key], counts[item.quota_key]
-  local word = bucket and verdict(bucket, item.cost) or 'missing'
+  local bucket = buckets[item.quota_key]
+  local word, quota = verdict(bucket, item.cost), bucket.quota
   if word == 'granted' then
-    bucket.level = bucket.level - item.cost
-    count.allowed, count.taken = count.allowed + 1, true
+    bucket.level, bucket.taken = bucket.level - item.cost, true
+    quota.allowed = quota.allowed + 1
     return word, now
   end
   if word == 'missing' or word == 'disabled' then
     if item.quota == 'allow' then return 'granted', now end
     return word, 0
   end
-  count.limited, count.word, count.retry = count.limited + 1, word, wait_for(bucket, item.cost, now)
-  return word, count.retry
+  quota.limited, quota.word, quota.retry = quota.limited + 1, word, wait_for(bucket, item.cost, now)
+  return word, quota.retry
 end
 
 -- Whether the cursor lets this item through: nil, or the answer it gets instead.
@@ -153,10 +153,9 @@ end
 for task, state in pairs(cursors) do
   if state.moved then redis.call('HSET', task, 'last_tick', digits(state.last)) end
 end
-for quota_key, count in pairs(counts) do
-  local bucket = buckets[quota_key]
-  if bucket and (count.taken or bucket.jumped) then save_bucket(bucket, count.item.level_key) end
-  note_decisions(quota_key, count.item.refused_key, bucket, count, now)
+for quota_key, bucket in pairs(buckets) do
+  if bucket.taken or bucket.jumped then save_bucket(bucket, bucket.item.level_key, now) end
+  note_decisions(quota_key, bucket.item.refused_key, bucket.quota, now)
 end
 if #facts > 0 then
   redis.call('XADD', KEYS[2], '*', unpack(facts))

@@ -18,9 +18,9 @@ from quotaflow.control.recovery import StoreIncarnations
 from quotaflow.control.rooms import Deciding, Storing
 from quotaflow.control.stats import Statistics
 from quotaflow.control.tasks import TaskDesk, plans_of
-from quotaflow.errors import NotFound, NotOpen, QuotaflowError, Unavailable
+from quotaflow.errors import InvalidInput, NotFound, NotOpen, QuotaflowError, Unavailable
 from quotaflow.log import Event, get_logger
-from quotaflow.model import Decision, Reason, cost_micro
+from quotaflow.model import Decision, Reason, check_id, cost_micro
 from quotaflow.runner import calls
 from quotaflow.runner.registry import REGISTRY, Registry
 from quotaflow.settings import Settings, load
@@ -110,29 +110,45 @@ class Quotaflow:
                 for task in others:
                     task.cancel()
 
-    async def acquire(self, quota: str | Mapping[str, float], cost: float = 1) -> Decision:
+    async def acquire(
+        self, quota: str | Mapping[str, float], cost: float = 1, *, key: str | None = None, wait: float = 0
+    ) -> Decision:
         """Take units of one quota, or of several at once, all or none.
 
         :param quota: a quota's name, or a mapping of names to costs.
         :param cost: units, a multiple of 0.000001; 0 looks without taking.
+        :param key: one of the quota's many buckets, such as a customer; each has a level of its own.
+        :param wait: seconds to wait for units at most, in arrival order; for one quota.
         :raises NotFound: no such quota.
-        :raises InvalidInput: a cost that is none.
+        :raises InvalidInput: a cost or a key that is none, or `wait` with several quotas.
         :raises Unavailable: Redis does not answer; whether units were taken is then unknown.
         """
-        wanted = quota if isinstance(quota, Mapping) else {quota: cost}
-        request = {self._id_of(name): cost_micro(units) for name, units in wanted.items()}
-        decision = (await self._base.limiter.acquire([request]))[0]
+        decision = await self._ask(quota, cost, key, wait)
         if decision.reason is Reason.MISSING:
             await self._base.quota_state.refresh_names()
-            request = {self._id_of(name): cost_micro(units) for name, units in wanted.items()}
-            decision = (await self._base.limiter.acquire([request]))[0]
+            decision = await self._ask(quota, cost, key, wait)
         if decision.reason is Reason.MISSING:
             raise NotFound(f'no quota "{decision.quota_id}"')
         return decision
 
-    async def acquire_id(self, quota_id: str, cost: object = 1) -> Decision:
+    async def _ask(
+        self, quota: str | Mapping[str, float], cost: float, key: str | None, wait: float
+    ) -> Decision:
+        bucket = check_id(key, field="key") if key is not None else ""
+        if isinstance(quota, str):
+            units = cost_micro(cost)
+            return await self._base.lines.acquire(self._id_of(quota), bucket, units, max_wait=wait)
+        if wait or not quota:
+            raise InvalidInput(
+                "wait is for one quota, and there must be one", field="wait" if wait else "quota"
+            )
+        wants = tuple((self._id_of(name), bucket, cost_micro(units)) for name, units in quota.items())
+        return await self._base.batcher.ask(wants)
+
+    async def acquire_id(self, quota_id: str, cost: object = 1, key: str | None = None) -> Decision:
         """Do the same for one quota by its id."""
-        decision = (await self._base.limiter.acquire([{quota_id: cost_micro(cost)}]))[0]
+        bucket = check_id(key, field="key") if key is not None else ""
+        decision = await self._base.lines.acquire(quota_id, bucket, cost_micro(cost), max_wait=0)
         if decision.reason is Reason.MISSING:
             raise NotFound(f'no quota "{quota_id}"')
         return decision

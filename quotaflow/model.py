@@ -5,6 +5,7 @@ import unicodedata
 from dataclasses import dataclass
 from decimal import Decimal
 from enum import StrEnum
+from typing import NamedTuple
 
 from quotaflow.errors import InvalidInput
 
@@ -92,8 +93,7 @@ class Quota:
         return self.refill_micro_s / MICRO
 
 
-@dataclass(frozen=True, slots=True)
-class Decision:
+class Decision(NamedTuple):
     """The answer to one request. For several quotas at once it speaks of the one that decided it.
 
     `remaining` in units; `retry_after` and `reset_after` in seconds, None when it never comes.
@@ -239,10 +239,10 @@ def check_id(value: object, *, field: str = "id") -> str:
     """
     if not isinstance(value, str):
         raise InvalidInput(f"{field} must be text, not {type(value).__name__}", field=field)
-    text = unicodedata.normalize("NFC", value)
+    text = value if value.isascii() else unicodedata.normalize("NFC", value)
     if not text or text != text.strip():
         raise InvalidInput(f"{field} must not be empty nor begin or end with space", field=field)
-    if any(unicodedata.category(char) in ("Cc", "Cs") for char in text):
+    if not text.isprintable() and any(unicodedata.category(char) in ("Cc", "Cs") for char in text):
         raise InvalidInput(f"{field} must not contain control characters", field=field)
     if len(text.encode()) > MAX_ID_BYTES:
         raise InvalidInput(f"{field} must be at most {MAX_ID_BYTES} bytes of UTF-8", field=field)

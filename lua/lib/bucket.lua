@@ -46,23 +46,41 @@ local function refilled(level, at, now, capacity, rate)
   return level + credit, now - math.floor(unused / rate), false
 end
 
--- Read a quota and its level. Returns nil when it is not defined, else a table. A missing level means full.
-local function open_bucket(quota_key, level_key, now)
-  local fields = redis.call('HMGET', quota_key, 'capacity', 'refill_rate', 'enabled')
-  local stored = redis.call('GET', level_key)
+-- Read a quota's definition. One that is not there has no capacity and is `missing`.
+local function open_quota(quota_key)
+  local fields = redis.call('HMGET', quota_key, 'capacity', 'refill_rate', 'enabled', 'overrides')
   local capacity, rate = whole(fields[1]), whole(fields[2])
-  if not capacity or not rate then return nil end
-  local bucket = { capacity = capacity, rate = rate, enabled = fields[3] == '1', level = capacity, at = now }
-  if stored then
+  local quota = { allowed = 0, limited = 0, retry = 0, jumps = 0 }
+  if capacity and rate then
+    quota.capacity, quota.rate, quota.enabled, quota.overrides = capacity, rate, fields[3] == '1', fields[4]
+  end
+  return quota
+end
+
+-- Bring a bucket up to now from its stored text; none means full. `key` names one of a quota's many buckets, '' the
+-- only one; a key may have a capacity and rate of its own in the field override:<key> of the quota.
+local function open_bucket(quota, quota_key, key, stored, now)
+  local capacity, rate = quota.capacity or 0, quota.rate or 0
+  if quota.overrides and key ~= '' then
+    local own = redis.call('HGET', quota_key, 'override:' .. key)
+    if own then
+      local own_capacity, own_rate = string.match(own, '^(%d+) (%d+)$')
+      capacity, rate = whole(own_capacity), whole(own_rate)
+    end
+  end
+  local bucket = { quota = quota, capacity = capacity, rate = rate, level = capacity, at = now, keyed = key ~= '' }
+  if stored and quota.capacity then
     local level, at = string.match(stored, '^(%d+) (%d+)$')
     bucket.level, bucket.at, bucket.jumped = refilled(whole(level), whole(at), now, capacity, rate)
+    if bucket.jumped then quota.jumps = quota.jumps + 1 end
   end
   return bucket
 end
 
--- What stands between a bucket and a cost: 'granted', 'limited', 'impossible' or 'disabled'.
+-- What stands between a bucket and a cost.
 local function verdict(bucket, cost)
-  if not bucket.enabled then return 'disabled' end
+  if not bucket.quota.capacity then return 'missing' end
+  if not bucket.quota.enabled then return 'disabled' end
   if cost > bucket.capacity then return 'impossible' end
   if cost > bucket.level then return 'limited' end
   return 'granted'
@@ -76,6 +94,13 @@ local function wait_for(bucket, cost, now)
   return math.max(1, gain - (now - bucket.at))
 end
 
-local function save_bucket(bucket, level_key)
-  redis.call('SET', level_key, digits(bucket.level) .. ' ' .. digits(bucket.at))
+-- A keyed level that would be full again need not be remembered: it expires then. One that never refills stays.
+local function save_bucket(bucket, level_key, now)
+  local text = digits(bucket.level) .. ' ' .. digits(bucket.at)
+  local full_us = bucket.keyed and wait_for(bucket, bucket.capacity, now) or -1
+  if full_us < 0 then
+    redis.call('SET', level_key, text)
+  else
+    redis.call('SET', level_key, text, 'PX', digits(math.max(1, math.ceil(full_us / 1000))))
+  end
 end

@@ -8,7 +8,7 @@ from quotaflow.control.gate import Gate
 from quotaflow.errors import NotFound, QuotaDisabled, QuotaExceeded
 from quotaflow.ids import Ids
 from quotaflow.journal.recorder import Recorder
-from quotaflow.limiter.waiting import Lines
+from quotaflow.limiter.waiting import Lines, insist
 from quotaflow.model import Reason, Status, Trigger
 from quotaflow.runner.endings import text_of
 from quotaflow.runner.registry import Task
@@ -49,7 +49,10 @@ class LimitedCalls:
         asked_us = self._clock.wall_us()
         quota_id = await self._gate.quota_for_call(task)
         try:
-            await self._lines.acquire(quota_id, task.cost_micro, max_wait=task.max_wait)
+            insist(
+                await self._lines.acquire(quota_id, "", task.cost_micro, max_wait=task.max_wait),
+                task.max_wait,
+            )
         except QuotaExceeded as error:
             reason = Reason.LIMITED if error.retry_after is not None else Reason.IMPOSSIBLE
             self.trace(task, quota_id, asked_us, None, Status.LIMITED, reason=reason)

@@ -9,7 +9,8 @@ from quotaflow.errors import StoreMismatch
 from quotaflow.journal.flusher import Flusher, Portion
 from quotaflow.limiter import keys, restore
 from quotaflow.limiter.admission import Ends, trim_call
-from quotaflow.limiter.fence import Incarnation, Raw
+from quotaflow.limiter.fence import Raw
+from quotaflow.limiter.incarnation import Incarnation
 from quotaflow.model import Quota
 from quotaflow.store import Store, TraceRow
 

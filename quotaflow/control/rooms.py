@@ -15,13 +15,15 @@ from quotaflow.journal.recorder import Recorder
 from quotaflow.journal.snapshots import Snapshotter
 from quotaflow.limiter import keys, restore
 from quotaflow.limiter.admission import Admission
+from quotaflow.limiter.batcher import Batcher
 from quotaflow.limiter.client import connect
-from quotaflow.limiter.decide import Limiter
-from quotaflow.limiter.fence import Fence, Incarnations, MarkerIncarnations
+from quotaflow.limiter.fence import Fence
+from quotaflow.limiter.incarnation import Incarnations, MarkerIncarnations
 from quotaflow.limiter.instances import Instances
 from quotaflow.limiter.quotas import QuotaState
 from quotaflow.limiter.server import Server
 from quotaflow.limiter.waiting import Lines
+from quotaflow.limiter.wire import Wire
 from quotaflow.runner.execute import Executor
 from quotaflow.runner.pool import Pool
 from quotaflow.runner.registry import Registry
@@ -47,24 +49,23 @@ class Deciding:
         deadline_s, journal = settings.redis.deadline_s, settings.journal
         self.settings, self.registry, self.clock = settings, registry, clock
         self.ids = Ids(clock)
-        self.plain = connect(url, deadline_s=deadline_s, max_connections=8)
-        self.client = connect(
-            url, deadline_s=deadline_s, on_run_id=self._saw
-        )
+        self.plain = connect(url, deadline_s=deadline_s, max_connections=16)
+        self.client = connect(url, deadline_s=deadline_s, on_run_id=self._saw)
+        self.wire = Wire(self.client)
         self.fence = Fence(
-            self.client, self.plain, incarnations or MarkerIncarnations(self.plain), deadline_s=deadline_s
+            self.wire, self.plain, incarnations or MarkerIncarnations(self.plain), deadline_s=deadline_s
         )
         self.server = Server(self.plain)
-        self.instances = Instances(self.client, self.ids.node, role, clock.wall_us())
-        self.limiter = Limiter(self.fence)
-        self.quota_state = QuotaState(self.fence, self.limiter, self.client)
+        self.instances = Instances(self.plain, self.ids.node, role, clock.wall_us())
+        self.batcher = Batcher(self.fence, clock, self.ids, deadline_s=deadline_s)
+        self.quota_state = QuotaState(self.fence, self.batcher, self.plain)
         self.admission = Admission(
-            self.fence, self.client, instance=self.ids.node, lease_s=LEASE_S, backlog_max=journal.backlog_max
+            self.fence, self.plain, instance=self.ids.node, lease_s=LEASE_S, backlog_max=journal.backlog_max
         )
         self.recorder = Recorder(
             self.admission.record, clock, per_second=journal.trace_calls_per_s, cap=journal.log_queue_cap
         )
-        self.lines = Lines(self.limiter, clock)
+        self.lines = Lines(self.batcher, clock)
         self.working = Working(self)
         self.calls = LimitedCalls(self.working.gate, self.lines, self.recorder, clock, self.ids)
 
@@ -75,6 +76,8 @@ class Deciding:
     async def close(self) -> None:
         """Close what connects to somewhere."""
         await self.working.sessions.close()
+        await self.batcher.drain()
+        await self.wire.close()
         await self.client.aclose()
         await self.plain.aclose()
 

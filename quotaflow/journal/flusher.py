@@ -20,6 +20,7 @@ log = get_logger(room="journal")
 
 PAGE = 64  # entries per read; an entry holds up to 256 facts
 GATHER_S = 0.02  # a partial batch waits this long for company
+READ_S = 5.0  # the deadline of one read
 BLOCK_MS = 500  # how long one blocking read waits; stopping cancels it
 
 Entry = tuple[str, dict[str, str]]  # stream id, facts by event id
@@ -125,7 +126,8 @@ class Flusher:
 
     async def oldest_age_s(self) -> float:
         """How long the oldest fact has been waiting; 0 when there is none."""
-        entries = await self._client.xrange(self._stream, count=1)
+        async with asyncio.timeout(READ_S):
+            entries = await self._client.xrange(self._stream, count=1)
         if not entries:
             return 0.0
         return max(0.0, self._clock.wall_us() / 1e6 - int(entries[0][0].split("-")[0]) / 1e3)
@@ -134,7 +136,8 @@ class Flusher:
         entries: list[Entry] = []
         count, start = 0, "-"
         while count < self._batch:
-            page = await self._client.xrange(self._stream, min=start, count=PAGE)
+            async with asyncio.timeout(READ_S):
+                page = await self._client.xrange(self._stream, min=start, count=PAGE)
             entries += page
             count += sum(len(fields) for _, fields in page)
             if len(page) < PAGE:
@@ -143,7 +146,8 @@ class Flusher:
         return portion_of(entries)
 
     async def _wait_for_facts(self) -> None:
-        await self._client.xread({self._stream: "0"}, count=1, block=BLOCK_MS)
+        async with asyncio.timeout(READ_S):
+            await self._client.xread({self._stream: "0"}, count=1, block=BLOCK_MS)
 
     async def _store(self, some: list[Fact]) -> None:
         """Write facts, halving on refusal until the ones that SQL cannot take stand alone."""

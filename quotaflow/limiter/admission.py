@@ -132,12 +132,12 @@ class Admission:
 
     async def pause(self, task_id: str, *, paused: bool) -> None:
         """Stop or resume a task everywhere; its ticks are then skipped with a trace."""
-        with reaching():
+        async with reaching(self._client):
             await self._client.hset(keys.task(task_id), "paused", "1" if paused else "0")
 
     async def expired(self, limit: int = 256) -> list[tuple[str, str]]:
         """List (run id, fact of its admission) of runs whose lease has run out, oldest first."""
-        with reaching():
+        async with reaching(self._client):
             seconds, microseconds = await self._client.time()
             now_us = seconds * 1_000_000 + microseconds
             run_ids = await self._client.zrangebyscore(keys.RUNNING, 0, now_us, start=0, num=limit)

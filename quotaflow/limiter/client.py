@@ -1,7 +1,8 @@
 """Connections to Redis: one attempt each, bounded in time, and checked to be the server that we think it is."""
 
-from collections.abc import Awaitable, Callable, Iterator
-from contextlib import contextmanager
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from typing import Any
 
 from redis.asyncio import BlockingConnectionPool, Redis
@@ -23,12 +24,15 @@ def connect(
 ) -> Client:
     """Make a client. Nothing is sent twice: redis-py would otherwise retry a charge whose reply was lost.
 
+    Whoever uses it keeps the deadline, by `reaching` or on its own: with a socket timeout redis-py sends inside
+    asyncio.wait_for, which on Python 3.11 can swallow a cancellation (cpython 86296), and costs a task for each send.
+
     `on_run_id` hears the server's run id each time a connection is made, before its first command: a server that
     was restarted, or replaced by its replica, has another one.
     """
     options: dict[str, Any] = {
         "decode_responses": True,
-        "socket_timeout": deadline_s,
+        "socket_timeout": None,
         "socket_connect_timeout": deadline_s,
         "retry": Retry(NoBackoff(), 0),
         "retry_on_error": [],
@@ -39,9 +43,11 @@ def connect(
     }
     if on_run_id is not None:
         options["redis_connect_func"] = _checker(on_run_id)
-    return Redis.from_pool(
+    client: Client = Redis.from_pool(
         BlockingConnectionPool.from_url(url, **options)
-    )  # closing the client closes the pool
+    )  # closing one closes both
+    client.deadline_s = deadline_s
+    return client
 
 
 def _checker(on_run_id: OnRunId) -> Callable[[AbstractConnection], Awaitable[None]]:
@@ -61,13 +67,16 @@ def run_id_of(info: str) -> str:
     return ""
 
 
-@contextmanager
-def reaching() -> Iterator[None]:
-    """Give redis-py's errors our name.
+@asynccontextmanager
+async def reaching(client: Client) -> AsyncIterator[Client]:
+    """Use a client within its deadline, and give redis-py's errors our name.
 
-    :raises Unavailable: Redis cannot be reached, or refuses.
+    :raises Unavailable: Redis cannot be reached, does not answer in time, or refuses.
     """
     try:
-        yield
+        async with asyncio.timeout(client.deadline_s):
+            yield client
+    except TimeoutError:
+        raise Unavailable(f"Redis did not answer within {client.deadline_s:g} s") from None
     except RedisError as error:
         raise Unavailable(f"Redis cannot be reached: {error}") from error

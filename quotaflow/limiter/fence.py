@@ -1,7 +1,7 @@
 """The fence: no script runs on a Redis that may have lost data until that Redis has caught up with SQL.
 
 Duties:
-1. Run scripts by EVALSHA only, each with a deadline, each at most once.
+1. Run scripts by EVALSHA only, each with a deadline.
 2. Notice a loss: NOSCRIPT (restart, failover, SCRIPT FLUSH), a wrong or missing marker (FLUSHALL, rollback), or a
    server with another run id at reconnect (somebody loaded the same text behind our back).
 3. Recover, one process at a time, under the SQL lock; everybody else waits within a deadline, then `Recovering`.
@@ -10,9 +10,7 @@ Duties:
 import asyncio
 import random
 from collections.abc import Awaitable, Callable, Sequence
-from contextlib import AbstractAsyncContextManager
-from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 from redis.exceptions import (
     ClusterDownError,
@@ -28,64 +26,19 @@ from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from quotaflow.errors import Conflict, QuotaflowError, Recovering, Unavailable
 from quotaflow.limiter import keys
-from quotaflow.limiter.client import Client
+from quotaflow.limiter.client import Client, reaching
+from quotaflow.limiter.incarnation import Incarnation, Incarnations
 from quotaflow.limiter.scripts import Script, assemble_all
+from quotaflow.limiter.wire import Wire
 from quotaflow.log import Event, get_logger
 
 log = get_logger(room="limiter")
 
 # Answers of a server that is there and cannot serve now. redis-py has classes for some and strips their prefix.
 _REFUSALS = (OutOfMemoryError, ReadOnlyError, MasterDownError, ClusterDownError)
+SENT_ONCE = ("release",)  # giving back twice would be too much
 LONGEST_PAUSE_S = 0.5  # between looks at a Redis that is away: back within 2 s of its return, with jitter
 _REFUSAL_WORDS = ("OOM", "MISCONF", "READONLY", "BUSY", "NOREPLICAS")
-
-
-@dataclass(frozen=True, slots=True)
-class Incarnation:
-    """Which life of Redis the scripts belong to: a number, and the server process it was given to."""
-
-    number: int
-    run_id: str | None
-
-
-class Incarnations(Protocol):
-    """Where the number is kept. The store in SQL; a process without it reads the marker and never recovers."""
-
-    may_recover: bool
-
-    def lock(self) -> AbstractAsyncContextManager[None]:
-        """Keep every other process from recovering."""
-        ...
-
-    async def read(self) -> Incarnation:
-        """Return the current one; number 0 before the first start."""
-        ...
-
-    async def write(self, incarnation: Incarnation) -> None:
-        """Make it the current one; durable when this returns."""
-        ...
-
-
-class MarkerIncarnations:
-    """Reads the number from Redis: for a process without the store, which never loads scripts nor recovers."""
-
-    may_recover = False
-
-    def __init__(self, plain: Client) -> None:
-        self._plain = plain
-
-    def lock(self) -> AbstractAsyncContextManager[None]:
-        """Never asked for."""
-        raise Unavailable("this process has no store")
-
-    async def read(self) -> Incarnation:
-        """Return what the last recovery left in the marker."""
-        number, run_id = await self._plain.hmget(keys.MARKER, "incarnation", "run_id")
-        return Incarnation(int(number or 0), run_id)
-
-    async def write(self, incarnation: Incarnation) -> None:
-        """Never asked for."""
-        raise Unavailable(f"this process has no store to write incarnation {incarnation.number} to")
 
 
 # Bring Redis up to SQL with the scripts of the new incarnation; ends by writing the marker.
@@ -96,11 +49,9 @@ Recover = Callable[[Raw, str], Awaitable[None]]
 class Fence:
     """Runs scripts and guards them. `serve` must be running for anything to become ready."""
 
-    def __init__(
-        self, client: Client, plain: Client, incarnations: Incarnations, *, deadline_s: float
-    ) -> None:
-        """`client` serves the scripts and must report run ids to `saw_run_id`; `plain` is for recovery."""
-        self._client = client
+    def __init__(self, wire: Wire, plain: Client, incarnations: Incarnations, *, deadline_s: float) -> None:
+        """`wire` serves the scripts; its client must report run ids to `saw_run_id`. `plain` is for recovery."""
+        self._wire = wire
         self._plain = plain
         self._incarnations = incarnations
         self._deadline_s = deadline_s
@@ -141,52 +92,48 @@ class Fence:
         except TimeoutError:
             raise Recovering("Redis is being recovered or is not reachable; try again shortly") from None
 
-    async def run(self, name: str, script_keys: Sequence[str], args: Sequence[str]) -> Any:
-        """Run one script.
+    async def run(
+        self, name: str, script_keys: Sequence[str], args: Sequence[str], *, deadline_s: float | None = None
+    ) -> Any:
+        """Run one script. When its connection dies it is sent once more: every script but release allows that.
 
-        :raises Unavailable: no server, no answer in time, or one that refuses; what was sent is sent once only.
+        :raises Unavailable: no server, no answer in time, or one that refuses.
         """
         try:
-            async with asyncio.timeout(self._deadline_s):
-                while True:
-                    if not self._ready.is_set():
-                        await self._ready.wait()
+            async with asyncio.timeout(deadline_s or self._deadline_s):
+                for last_try in (False, True):
                     try:
-                        return await self._send(name, script_keys, args)
-                    except NoScriptError as error:
-                        self.lose(str(error))
-                    except _FencedError as error:
-                        self._doubted = self.number
-                        self.lose(str(error))
+                        return await self._run_when_ready(name, script_keys, args)
+                    except (RedisConnectionError, RedisTimeoutError) as error:
+                        await self._wire.close()  # the idle ones have likely died with it
+                        if last_try or name in SENT_ONCE:
+                            raise Unavailable(f"Redis connection failed: {error}") from error
         except TimeoutError:
             if not self._ready.is_set():
                 raise Recovering("Redis is being recovered or is not reachable; try again shortly") from None
-            raise Unavailable(f"Redis did not answer within {self._deadline_s:g} s") from None
+            raise Unavailable(f"Redis did not answer within {deadline_s or self._deadline_s:.3g} s") from None
+
+    async def _run_when_ready(self, name: str, script_keys: Sequence[str], args: Sequence[str]) -> Any:
+        while True:
+            if not self._ready.is_set():
+                await self._ready.wait()
+            try:
+                return await self._send(name, script_keys, args)
+            except NoScriptError as error:
+                self.lose(str(error))
+            except _FencedError as error:
+                self._doubted = self.number
+                self.lose(str(error))
 
     async def _send(self, name: str, script_keys: Sequence[str], args: Sequence[str]) -> Any:
-        pool = self._client.connection_pool
-        connection = await self._connected()
+        connection = await self._wire.take()
+        if not self._ready.is_set():  # the new connection found another server
+            self._wire.put(connection)
+            raise NoScriptError("another server answers")
         try:
-            if not self._ready.is_set():  # the new connection found another server
-                raise NoScriptError("another server answers")
-            await connection.send_command(
-                "EVALSHA", self._scripts[name].sha, str(len(script_keys)), *script_keys, *args
-            )
-            return await connection.read_response()
-        except (RedisConnectionError, RedisTimeoutError) as error:
-            raise Unavailable(f"Redis connection failed: {error}") from error
+            return await self._wire.evalsha(connection, self._scripts[name].sha, script_keys, args)
         except ResponseError as error:
             raise _translate(name, error) from error
-        finally:
-            await asyncio.shield(pool.release(connection))
-
-    async def _connected(self) -> Any:
-        """Take a connection. Nothing was sent yet, so trying again until the deadline is safe."""
-        while True:
-            try:
-                return await self._client.connection_pool.get_connection()
-            except (RedisConnectionError, RedisTimeoutError):
-                await asyncio.sleep(0.02 + random.random() * 0.05)  # noqa: S311  jitter
 
     async def serve(self, recover: Recover) -> None:
         """Make Redis ready, now and after every loss. Runs until cancelled."""
@@ -197,14 +144,20 @@ class Fence:
             try:
                 await self._restore(recover)
                 pause = 0.05
-            except (Unavailable, Conflict, RedisError, OSError) as error:  # Conflict: another process was first
+            except (
+                Unavailable,
+                Conflict,
+                RedisError,
+                OSError,
+            ) as error:  # Conflict: another process was first
                 log.warning(Event.REDIS_AWAY, error=str(error))
                 self._lost.set()
                 await asyncio.sleep(pause * (0.5 + random.random()))  # noqa: S311  jitter
                 pause = min(pause * 2, LONGEST_PAUSE_S)
 
     async def _restore(self, recover: Recover) -> None:
-        run_id = str((await self._plain.info("server"))["run_id"])
+        async with reaching(self._plain):
+            run_id = str((await self._plain.info("server"))["run_id"])
         if await self._adopted(run_id):
             return
         if not self._incarnations.may_recover:
@@ -226,11 +179,13 @@ class Fence:
     async def _recover(self, number: int, run_id: str, recover: Recover) -> None:
         scripts = assemble_all(number)
         for script in scripts.values():
-            await self._plain.script_load(script.text)
+            async with reaching(self._plain):
+                await self._plain.script_load(script.text)
         await self._incarnations.write(Incarnation(number, run_id))
 
         async def raw(name: str, script_keys: Sequence[str], args: Sequence[str]) -> Any:
-            return await self._plain.evalsha(scripts[name].sha, len(script_keys), *script_keys, *args)
+            async with reaching(self._plain):
+                return await self._plain.evalsha(scripts[name].sha, len(script_keys), *script_keys, *args)
 
         await recover(raw, run_id)
         self.recoveries += 1
@@ -238,10 +193,10 @@ class Fence:
 
     async def _is_whole(self, number: int) -> bool:
         scripts = assemble_all(number)
-        marked = await self._plain.hget(keys.MARKER, "incarnation")
-        return marked == str(number) and all(
-            await self._plain.script_exists(*[s.sha for s in scripts.values()])
-        )
+        async with reaching(self._plain):
+            marked = await self._plain.hget(keys.MARKER, "incarnation")
+            loaded = await self._plain.script_exists(*[script.sha for script in scripts.values()])
+        return marked == str(number) and all(loaded)
 
     def _adopt(self, number: int, run_id: str) -> None:
         self._scripts = assemble_all(number)

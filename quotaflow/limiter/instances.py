@@ -42,7 +42,7 @@ class Instances:
         now_us = await self._now_us()
         entry = Instance(self._id, self._role, socket.gethostname(), os.getpid(), self._started_us, now_us)
         text = json.dumps({key: value for key, value in asdict(entry).items() if key != "id"})
-        with reaching():
+        async with reaching(self._client):
             await self._client.hset(keys.INSTANCES, self._id, text)
             for other in await self.all():
                 if now_us - other.beat_us > FORGET_S * 1e6:
@@ -51,17 +51,17 @@ class Instances:
     async def leave(self) -> list[Instance]:
         """Take our entry away; returns who else is alive."""
         now_us = await self._now_us()
-        with reaching():
+        async with reaching(self._client):
             await self._client.hdel(keys.INSTANCES, self._id)
         return [other for other in await self.all() if other.is_alive(now_us)]
 
     async def all(self) -> list[Instance]:
         """Return every entry, ours included."""
-        with reaching():
+        async with reaching(self._client):
             entries = await self._client.hgetall(keys.INSTANCES)
         return [Instance(id=instance_id, **json.loads(text)) for instance_id, text in entries.items()]
 
     async def _now_us(self) -> int:
-        with reaching():
+        async with reaching(self._client):
             seconds, microseconds = await self._client.time()
         return int(seconds) * 1_000_000 + int(microseconds)

@@ -50,3 +50,8 @@ def run(run_id: str) -> str:
 def lease(duty: str) -> str:
     """Return the key of a duty's holder."""
     return f"{TAG}:lease:{duty}"
+
+
+def lane(instance_id: str, number: int) -> str:
+    """Return the key where a lane's last reply is kept."""
+    return f"{TAG}:lane:{instance_id}:{number}"

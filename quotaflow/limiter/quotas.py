@@ -1,12 +1,13 @@
 """Quotas as Redis knows them: definitions put into force, levels, counters, and which name has which id."""
 
+import asyncio
 from collections.abc import Sequence
 from urllib.parse import unquote
 
 from quotaflow.errors import NotFound
 from quotaflow.limiter import keys
+from quotaflow.limiter.batcher import Batcher
 from quotaflow.limiter.client import Client, reaching
-from quotaflow.limiter.decide import Limiter
 from quotaflow.limiter.fence import Fence
 from quotaflow.model import Level, Quota, Reason
 
@@ -16,9 +17,9 @@ _FIELDS = ("allowed", "limited", "clock_jumps", "version")
 class QuotaState:
     """Writes definitions to Redis and reads what became of them."""
 
-    def __init__(self, fence: Fence, limiter: Limiter, client: Client) -> None:
+    def __init__(self, fence: Fence, batcher: Batcher, client: Client) -> None:
         self._fence = fence
-        self._limiter = limiter
+        self._batcher = batcher
         self._client = client
         self._ids: dict[str, str] = {}
 
@@ -29,7 +30,7 @@ class QuotaState:
 
     async def forget(self, quota: Quota) -> None:
         """Take a quota out of force; its tasks are skipped from now on."""
-        with reaching():
+        async with reaching(self._client):
             await self._client.hdel(keys.QUOTAS, keys.encode_id(quota.name))
             await self._client.delete(*keys.bucket(quota.id))
         self._ids.pop(quota.name, None)
@@ -47,12 +48,11 @@ class QuotaState:
         """Look at quotas without taking; those not in force are left out."""
         if not quota_ids:
             return {}
-        looks = await self._limiter.acquire([{quota_id: 0} for quota_id in quota_ids])
-        with reaching():
-            async with self._client.pipeline(transaction=False) as pipe:
-                for quota_id in quota_ids:
-                    pipe.hmget(keys.quota(quota_id), _FIELDS)
-                counters = await pipe.execute()
+        looks = await asyncio.gather(*[self._batcher.ask(((quota_id, "", 0),)) for quota_id in quota_ids])
+        async with reaching(self._client), self._client.pipeline(transaction=False) as pipe:
+            for quota_id in quota_ids:
+                pipe.hmget(keys.quota(quota_id), _FIELDS)
+            counters = await pipe.execute()
         return {
             look.quota_id: Level(look.quota_id, look.remaining, *[int(count or 0) for count in counts])
             for look, counts in zip(looks, counters, strict=True)
@@ -65,7 +65,7 @@ class QuotaState:
 
     async def refresh_names(self) -> None:
         """Read again which name has which id."""
-        with reaching():
+        async with reaching(self._client):
             names = await self._client.hgetall(keys.QUOTAS)
         self._ids = {unquote(name): unquote(quota_id) for name, quota_id in names.items()}
 

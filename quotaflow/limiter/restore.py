@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from quotaflow.limiter import keys
-from quotaflow.limiter.client import Client
+from quotaflow.limiter.client import Client, reaching
 from quotaflow.limiter.fence import Raw
 from quotaflow.limiter.quotas import definition_args
 from quotaflow.model import Quota
@@ -115,7 +115,8 @@ def run_items(runs: Iterable[OpenRun], lease_us: int) -> list[Item]:
 
 async def look(plain: Client) -> Found:
     """Read what Redis says of itself."""
-    return Found(await plain.hget(keys.MARKER, "store_id"), await plain.hgetall(keys.QUOTAS))
+    async with reaching(plain):
+        return Found(await plain.hget(keys.MARKER, "store_id"), await plain.hgetall(keys.QUOTAS))
 
 
 async def write(raw: Raw, items: Sequence[Item], store_id: str, run_id: str) -> None:

@@ -8,7 +8,7 @@ from importlib.resources.abc import Traversable
 from pathlib import Path
 
 NAMES = (
-    "acquire", "beat", "claim", "define", "finish", "lease", "record", "recover", "refill", "track", "trim",
+    "acquire", "beat", "claim", "define", "finish", "lease", "record", "recover", "refill", "release", "track", "trim",
 )  # fmt: skip
 
 

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from quotaflow.errors import Unavailable
 from quotaflow.limiter import keys
 from quotaflow.limiter.client import Client, reaching
 
@@ -25,22 +26,28 @@ class Server:
 
         :raises Unavailable: there is none.
         """
-        with reaching():
+        async with reaching(self._client):
             await self._client.ping()
 
     async def backlog(self) -> int:
         """Return how many journalled facts are not in SQL yet."""
-        with reaching():
+        async with reaching(self._client):
             return int(await self._client.hget(keys.MARKER, "backlog") or 0)
 
     async def persistence(self) -> dict[str, Any]:
         """Return how the server keeps its data, and what a crash can cost."""
-        with reaching():
+        async with reaching(self._client):
             info = await self._client.info("persistence")
             server = await self._client.info("server")
         mode = "off"
         if info.get("aof_enabled"):
-            with reaching():
-                mode = str((await self._client.config_get("appendfsync")).get("appendfsync", "everysec"))
+            mode = await self._appendfsync()
         version = server.get("valkey_version") or server.get("redis_version")
         return {"version": str(version), "appendfsync": mode, "a_crash_can_lose": RPO.get(mode, "unknown")}
+
+    async def _appendfsync(self) -> str:
+        try:
+            async with reaching(self._client):
+                return str((await self._client.config_get("appendfsync"))["appendfsync"])
+        except Unavailable:
+            return "unknown"  # managed servers forbid CONFIG

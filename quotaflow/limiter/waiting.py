@@ -1,75 +1,139 @@
-"""Waiting for units: one line per quota and process, in arrival order, sleeping by the server's own word."""
+"""Waiting for units: one line per bucket and process, in arrival order, sleeping by the server's own word.
+
+Who comes while others wait goes to the end of the line, or is refused with the wait it would have had; Redis is asked
+by the first in line only, and by nobody while the units cannot be there yet.
+"""
 
 import asyncio
 import random
+from collections import deque
 from collections.abc import Callable
+from dataclasses import dataclass, field
 
-from quotaflow.errors import NotFound, QuotaDisabled, QuotaExceeded
-from quotaflow.limiter.decide import Limiter
-from quotaflow.model import Decision, Reason
+from quotaflow.errors import NotFound, QuotaDisabled, QuotaExceeded, Unavailable
+from quotaflow.limiter.batcher import Batcher
+from quotaflow.model import MICRO, Decision, Reason
 from quotaflow.timing import Clock
 
 JITTER = 0.05  # of the wait: processes that wait for the same unit do not all come back at once
+MOST_WAITERS = 10_000  # in one process
+
+
+@dataclass(slots=True, eq=False)
+class Waiter:
+    """One caller in line. `turn` is done when it is the first."""
+
+    cost: int
+    turn: asyncio.Future[None]
+
+
+@dataclass(slots=True)
+class Line:
+    """The waiters on one bucket, and what the last answer told about it."""
+
+    last: Decision
+    rate: float  # units per second
+    heard_s: float  # when the last answer came, on the monotonic clock
+    waiters: deque[Waiter] = field(default_factory=deque)
+
+    def hear(self, decision: Decision, cost: int, now_s: float) -> None:
+        """Learn from an answer; a refusal tells how fast units come."""
+        self.last, self.heard_s = decision, now_s
+        if decision.retry_after:
+            self.rate = max(cost / MICRO - decision.remaining, 1 / MICRO) / decision.retry_after
+
+    def wait_s(self, cost: int, now_s: float) -> float:
+        """Return how long it takes, as far as is known, until the bucket holds `cost`."""
+        missing = cost / MICRO - self.last.remaining
+        return max(0.0, missing / self.rate - (now_s - self.heard_s)) if missing > 0 else 0.0
+
+    def expected_s(self, cost: int, now_s: float) -> float:
+        """Return how long somebody would wait who joined now."""
+        return self.wait_s(cost + sum(waiter.cost for waiter in self.waiters), now_s)
 
 
 class Lines:
-    """The waiting lines of this process. Who arrives first is served first; only the first in line asks."""
+    """The waiting lines of this process."""
 
-    def __init__(self, limiter: Limiter, clock: Clock, jitter: Callable[[], float] = random.random) -> None:
-        self._limiter = limiter
+    def __init__(self, batcher: Batcher, clock: Clock, jitter: Callable[[], float] = random.random) -> None:
+        self._batcher = batcher
         self._clock = clock
         self._jitter = jitter
-        self._lines: dict[str, asyncio.Lock] = {}
+        self._lines: dict[tuple[str, str], Line] = {}
         self.waiting = 0
 
-    async def acquire(self, quota_id: str, cost: int, *, max_wait: float) -> Decision:
-        """Take units, waiting at most `max_wait` seconds.
+    async def acquire(self, quota_id: str, key: str, cost: int, *, max_wait: float) -> Decision:
+        """Take units of one bucket, waiting at most `max_wait` seconds; 0 does not wait.
 
-        :raises QuotaExceeded: as soon as it is certain that the wait would be longer.
-        :raises NotFound, QuotaDisabled: there is no usable quota.
+        A refusal is returned as soon as it is certain; its `retry_after` counts those who wait already.
+
+        :raises Unavailable: Redis does not answer, or 10,000 callers of this process are waiting.
         """
-        line = self._lines.setdefault(quota_id, asyncio.Lock())
-        until_s = self._clock.mono_s() + max_wait
+        place = (quota_id, key)
+        if place not in self._lines or not cost:
+            decision = await self._batcher.ask(((quota_id, key, cost),))
+            if decision.allowed or not max_wait or not decision.retry_after:
+                return decision
+            line = self._lines.get(place) or Line(decision, 1 / MICRO, 0.0)
+            line.hear(decision, cost, self._clock.mono_s())
+        else:
+            line = self._lines[place]
+        expected_s = line.expected_s(cost, self._clock.mono_s())
+        if expected_s > max_wait:
+            return _refused(line.last, expected_s)
+        return await self._stand(place, line, cost, max_wait)
+
+    async def _stand(self, place: tuple[str, str], line: Line, cost: int, max_wait: float) -> Decision:
+        if self.waiting >= MOST_WAITERS:
+            raise Unavailable(f"{MOST_WAITERS:,} callers are waiting for units already")
+        self._lines[place] = line
+        waiter = Waiter(cost, asyncio.get_running_loop().create_future())
+        line.waiters.append(waiter)
         self.waiting += 1
+        until_s = self._clock.mono_s() + max_wait
         try:
-            await self._stand(line, quota_id, max_wait)
-            try:
-                return await self._first_in_line(quota_id, cost, until_s, max_wait)
-            finally:
-                line.release()
+            if line.waiters[0] is not waiter and not await _in_time(waiter.turn, max_wait):
+                return _refused(line.last, line.expected_s(0, self._clock.mono_s()))
+            return await self._first(place, line, cost, until_s)
         finally:
             self.waiting -= 1
+            line.waiters.remove(waiter)
+            if not line.waiters:
+                del self._lines[place]
+            elif not line.waiters[0].turn.done():
+                line.waiters[0].turn.set_result(None)
 
-    async def _stand(self, line: asyncio.Lock, quota_id: str, max_wait: float) -> None:
-        if not line.locked() and not max_wait:
-            await line.acquire()
-            return
-        try:
-            async with asyncio.timeout(max_wait):
-                await line.acquire()
-        except TimeoutError:
-            raise QuotaExceeded(
-                f'quota "{quota_id}": others were first in line for all of {max_wait:g} s',
-                quota_id=quota_id,
-                retry_after=max_wait,
-            ) from None
-
-    async def _first_in_line(self, quota_id: str, cost: int, until_s: float, max_wait: float) -> Decision:
+    async def _first(self, place: tuple[str, str], line: Line, cost: int, until_s: float) -> Decision:
         while True:
-            decision = (await self._limiter.acquire([{quota_id: cost}]))[0]
-            if decision.allowed:
-                return decision
-            wait_s = patience(decision, until_s - self._clock.mono_s(), max_wait)
+            now_s = self._clock.mono_s()
+            wait_s = line.wait_s(cost, now_s)
+            if now_s + wait_s > until_s:
+                return _refused(line.last, wait_s)
             await self._clock.sleep(wait_s * (1 + JITTER * self._jitter()))
+            decision = await self._batcher.ask(((*place, cost),))
+            line.hear(decision, cost, self._clock.mono_s())
+            if decision.allowed or not decision.retry_after:
+                return decision
 
 
-def patience(decision: Decision, left_s: float, max_wait: float) -> float:
-    """Return how long to sleep after a refusal.
+async def _in_time(turn: asyncio.Future[None], seconds: float) -> bool:
+    done, _ = await asyncio.wait([turn], timeout=seconds)
+    return bool(done)
 
-    :raises QuotaExceeded: the time left does not reach that far.
-    :raises NotFound, QuotaDisabled: waiting would not help.
+
+def _refused(last: Decision, retry_after: float) -> Decision:
+    return Decision(False, last.quota_id, last.remaining, retry_after, last.reset_after, Reason.LIMITED)
+
+
+def insist(decision: Decision, max_wait: float) -> Decision:
+    """Return a decision that allows.
+
+    :raises QuotaExceeded: it refuses for now, or for ever.
+    :raises NotFound, QuotaDisabled: there is no usable quota.
     """
     quota_id, retry_after = decision.quota_id, decision.retry_after
+    if decision.allowed:
+        return decision
     if decision.reason is Reason.MISSING:
         raise NotFound(f'no quota "{quota_id}"')
     if decision.reason is Reason.DISABLED:
@@ -79,10 +143,8 @@ def patience(decision: Decision, left_s: float, max_wait: float) -> float:
         raise QuotaExceeded(
             f'quota "{quota_id}": waiting does not help, {why}', quota_id=quota_id, retry_after=None
         )
-    if retry_after > left_s:
-        raise QuotaExceeded(
-            f'quota "{quota_id}" has units again in {retry_after:.3g} s; the call may wait {max_wait:g} s',
-            quota_id=quota_id,
-            retry_after=retry_after,
-        )
-    return retry_after
+    raise QuotaExceeded(
+        f'quota "{quota_id}" has units again in {retry_after:.3g} s; the call may wait {max_wait:g} s',
+        quota_id=quota_id,
+        retry_after=retry_after,
+    )

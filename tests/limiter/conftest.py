@@ -7,12 +7,16 @@ from typing import Any
 
 import pytest
 
+from quotaflow.ids import Ids
 from quotaflow.limiter import restore
 from quotaflow.limiter.admission import Admission
+from quotaflow.limiter.batcher import Batcher
 from quotaflow.limiter.client import connect
-from quotaflow.limiter.decide import Limiter
-from quotaflow.limiter.fence import Fence, Incarnation, Raw
+from quotaflow.limiter.fence import Fence, Raw
+from quotaflow.limiter.incarnation import Incarnation
 from quotaflow.limiter.quotas import QuotaState
+from quotaflow.limiter.wire import Wire
+from quotaflow.timing import SystemClock
 from tests.servers import ValkeyProcess
 
 
@@ -41,13 +45,12 @@ class Bench:
     """A fence and what stands behind it, on one server."""
 
     def __init__(self, url: str, *, deadline_s: float = 2.0, backlog_max: int = 1000) -> None:
-        self.client = connect(
-            url, deadline_s=deadline_s, on_run_id=self.saw
-        )
+        self.client = connect(url, deadline_s=deadline_s, on_run_id=self.saw)
         self.plain = connect(url, deadline_s=deadline_s)
-        self.fence = Fence(self.client, self.plain, InMemory(), deadline_s=deadline_s)
-        self.limiter = Limiter(self.fence)
-        self.quotas = QuotaState(self.fence, self.limiter, self.client)
+        self.wire = Wire(self.client)
+        self.fence = Fence(self.wire, self.plain, InMemory(), deadline_s=deadline_s)
+        self.batcher = Batcher(self.fence, SystemClock(), Ids(SystemClock()), deadline_s=deadline_s)
+        self.quotas = QuotaState(self.fence, self.batcher, self.client)
         self.admission = Admission(self.fence, self.client, instance="me", lease_s=8, backlog_max=backlog_max)
 
     def saw(self, run_id: str) -> None:
@@ -67,6 +70,7 @@ async def bench_on(url: str, **options: Any) -> AsyncIterator[Bench]:
     finally:
         serving.cancel()
         await asyncio.wait([serving])
+        await bench.wire.close()
         await bench.client.aclose()
         await bench.plain.aclose()
 

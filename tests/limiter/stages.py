@@ -9,10 +9,10 @@ import time_machine
 from fakeredis import FakeAsyncRedis
 
 from quotaflow.limiter import keys
-from quotaflow.limiter.decide import arguments
+from quotaflow.limiter.decide import Layout, lay_out
 from quotaflow.limiter.quotas import definition_args
 from quotaflow.limiter.scripts import assemble_all
-from quotaflow.model import Quota
+from quotaflow.model import MICRO, Quota
 from tests.limiter.plain import Answer, Plain, PlainQuotas
 
 START_US = 1_750_000_000_000_000
@@ -46,11 +46,24 @@ class PlainStage:
         return self.quotas.ask(requests)
 
 
-def answers(reply: Sequence[Any], slots: Sequence[str]) -> list[Answer]:
-    """Read a raw reply of acquire.lua."""
+def laid_out(requests: Ask) -> Layout:
+    """Lay out requests as the batcher does."""
+    return lay_out(
+        [tuple((quota_id, "", cost) for quota_id, cost in request.items()) for request in requests]
+    )
+
+
+def answers(reply: str, layout: Layout, count: int) -> list[Answer]:
+    """Read a reply of acquire.lua as whole numbers."""
     return [
-        (word, slots[slot - 1], remaining, retry, reset)
-        for word, slot, remaining, retry, reset in zip(*[iter(reply)] * 5, strict=True)
+        (
+            str(decision.reason),
+            decision.quota_id,
+            round(decision.remaining * MICRO),
+            -1 if decision.retry_after is None else round(decision.retry_after * 1e6),
+            -1 if decision.reset_after is None else round(decision.reset_after * 1e6),
+        )
+        for decision in layout.decisions(reply, count)
     ]
 
 
@@ -61,6 +74,7 @@ class FakeStage:
 
     def __init__(self) -> None:
         self.now_us = START_US
+        self.batches = 0
         self.redis: Any = FakeAsyncRedis(decode_responses=True)
         self.scripts = {name: script.text.split("\n", 1)[1] for name, script in assemble_all(1).items()}
 
@@ -76,8 +90,10 @@ class FakeStage:
 
     async def ask(self, after_us: int, requests: Ask) -> list[Answer]:
         self.now_us += after_us
-        script_keys, args, slots = arguments(requests)
-        return answers(await self.run("acquire", script_keys, args), slots)
+        layout = laid_out(requests)
+        self.batches += 1
+        reply = await self.run("acquire", layout.script_keys("lane"), layout.args(f"batch{self.batches}"))
+        return answers(reply, layout, len(requests))
 
 
 class RealStage:
@@ -88,6 +104,7 @@ class RealStage:
     def __init__(self, redis: Any) -> None:
         self.redis = redis
         self.scripts = assemble_all(1)
+        self.batches = 0
         self.ages: dict[str, tuple[str, int]] = {}  # level key -> level, age of its moment
 
     async def define(self, quota: Quota) -> None:
@@ -99,14 +116,21 @@ class RealStage:
 
     async def ask(self, after_us: int, requests: Ask) -> list[Answer]:
         self.ages = {key: (level, age + after_us) for key, (level, age) in self.ages.items()}
-        script_keys, args, slots = arguments(requests)
-        levels = script_keys[2::3]
+        layout = laid_out(requests)
+        script_keys = layout.script_keys("lane")
+        levels = script_keys[2 + 2 * len(layout.quotas) :]
         while True:
+            self.batches += 1
             meant_us = await self._now_us()
             for key, (level, age) in self.ages.items():
                 await self.redis.set(key, f"{level} {meant_us - age}")
             async with self.redis.pipeline(transaction=True) as pipe:
-                pipe.evalsha(self.scripts["acquire"].sha, len(script_keys), *script_keys, *args)
+                pipe.evalsha(
+                    self.scripts["acquire"].sha,
+                    len(script_keys),
+                    *script_keys,
+                    *layout.args(f"batch{self.batches}"),
+                )
                 pipe.time()
                 pipe.mget(levels)
                 reply, (seconds, micros), stored = await pipe.execute()
@@ -119,7 +143,7 @@ class RealStage:
             if text is not None:
                 level, at = text.split()
                 self.ages[key] = (level, now_us - int(at))
-        return answers(reply, slots)
+        return answers(reply, layout, len(requests))
 
     async def _now_us(self) -> int:
         seconds, micros = await self.redis.time()

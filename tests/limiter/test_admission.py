@@ -212,7 +212,7 @@ async def test_out_of_memory_refuses_before_any_write_and_still_lets_runs_end(be
     await bench.plain.config_set("maxmemory", "1mb")
     try:
         with pytest.raises(Unavailable, match="refuses"):
-            await bench.limiter.acquire([{"q": MICRO}])
+            await bench.batcher.ask((("q", "", MICRO),))
         with pytest.raises(Unavailable, match="refuses"):
             await words(bench, tick(start + 2, start + 1, "run2"))
         assert await bench.admission.close([Closing("run1", "close run=run1")]) == [True]
@@ -263,9 +263,9 @@ async def test_a_key_of_the_wrong_type_fails_before_anything_is_written(bench: B
 )
 async def test_lua_refuses_what_is_no_whole_amount(bench: Bench, amount: str) -> None:
     await bench.quotas.define(make_quota(id="q", capacity=9, refill_rate=1))
-    script_keys = [keys.MARKER, *keys.bucket("q")]
+    script_keys = [keys.MARKER, "lane", keys.quota("q"), keys.refused("q"), keys.level("q")]
     with pytest.raises(QuotaflowError, match="INVALID"):
-        await bench.fence.run("acquire", script_keys, ["1", "1", amount])
+        await bench.fence.run("acquire", script_keys, ["batch", "1", "1", "", "1", "1", "1", amount])
     with pytest.raises(QuotaflowError, match="INVALID"):
         await words(bench, tick(0, 0, quota_id="q", cost_micro=amount, mode=Mode.TRIGGER))
     level = (await bench.quotas.levels(["q"]))["q"]
@@ -278,17 +278,17 @@ async def test_a_frozen_redis_is_given_up_within_the_deadline(valkey: ValkeyProc
         await bench.plain.execute_command("CLIENT", "PAUSE", "600", "ALL")
         started = asyncio.get_running_loop().time()
         with pytest.raises(Unavailable):
-            await bench.limiter.acquire([{"q": MICRO}])
+            await bench.batcher.ask((("q", "", MICRO),))
         assert asyncio.get_running_loop().time() - started < 0.5
 
 
 async def test_cancelled_callers_leave_clean_connections_behind(bench: Bench) -> None:
     await bench.quotas.define(make_quota(id="q", capacity=9e9, refill_rate=0))
     for spins in range(20):
-        calls = [asyncio.create_task(bench.limiter.acquire([{"q": MICRO}])) for _ in range(20)]
+        calls = [bench.batcher.ask((("q", "", MICRO),)) for _ in range(20)]
         for _ in range(spins):
             await asyncio.sleep(0)
         for call in calls:
             call.cancel()
         await asyncio.wait(calls)
-        assert (await bench.limiter.acquire([{"q": 0}]))[0].quota_id == "q"
+        assert (await bench.batcher.ask((("q", "", 0),))).quota_id == "q"

@@ -1,0 +1,23 @@
+-- release: give back units that were granted to callers who are gone. Never more than the capacity.
+-- uses       fence bucket
+-- flags      allow-oom
+-- KEYS[1]    qf:{p0}:meta                   hash    the marker
+-- KEYS[2+]   per item, two keys: qf:{p0}:quota:<id> hash, qf:{p0}:level:<id>[:<key>] string
+-- ARGV[1+]   per item: key, percent-encoded, empty when it has none; micro-units to give back, integer 0 .. 9e15
+-- reply      items given back
+local lost = fenced(KEYS[1])
+if lost then return lost end
+local now, given = now_us(), 0
+for number = 1, (#KEYS - 1) / 2 do
+  local quota_key, level_key = KEYS[number * 2], KEYS[number * 2 + 1]
+  local units = whole(ARGV[number * 2])
+  if not units then return redis.error_reply('INVALID units') end
+  local quota, stored = open_quota(quota_key), redis.call('GET', level_key)
+  if quota.capacity and stored then -- a level that is missing is full
+    local bucket = open_bucket(quota, quota_key, ARGV[number * 2 - 1], stored, now)
+    bucket.level = math.min(bucket.capacity, bucket.level + units)
+    save_bucket(bucket, level_key, now)
+    given = given + 1
+  end
+end
+return given
