@@ -143,7 +143,7 @@ class Quotaflow:
                 "wait is for one quota, and there must be one", field="wait" if wait else "quota"
             )
         wants = tuple((self._id_of(name), bucket, cost_micro(units)) for name, units in quota.items())
-        return await self._base.batcher.ask(wants)
+        return await self._base.batcher.acquire(wants)
 
     async def acquire_id(self, quota_id: str, cost: object = 1, key: str | None = None) -> Decision:
         """Do the same for one quota by its id."""

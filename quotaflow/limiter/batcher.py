@@ -48,16 +48,31 @@ class Batcher:
         self._waiting: deque[Ask] = deque()
         self._free = [keys.lane(ids.node, number) for number in range(LANES)]
         self._on_their_way: set[asyncio.Task[None]] = set()
+        self._on_their_way_back: set[asyncio.Task[None]] = set()
         self._flush_is_due = False
         self.batches = 0
         self.asked = 0
         self.returned = 0
         self.unreturned = 0
 
-    def ask(self, wants: Wants) -> asyncio.Future[Decision]:
-        """Decide one request, all or none; the answer is awaited. Whoever cancels it gives back what it was granted.
+    async def acquire(self, wants: Wants) -> Decision:
+        """Decide one request, all or none. A caller who is cancelled keeps nothing.
 
         :raises Unavailable: no answer within the deadline; whether units were taken is then unknown.
+        """
+        answer = self.ask(wants)
+        try:
+            return await answer
+        except asyncio.CancelledError:
+            # Cancelled between the answer and its delivery: nobody will ever see this grant.
+            if not answer.cancelled() and answer.exception() is None and answer.result().allowed:
+                self._give_back([wants])
+            raise
+
+    def ask(self, wants: Wants) -> asyncio.Future[Decision]:
+        """Do the same for a caller who holds the answer as a future; cancelling it before it is done is enough.
+
+        :raises Unavailable: too many callers are waiting.
         """
         if len(self._waiting) >= MOST_WAITING:
             raise Unavailable(f"{MOST_WAITING:,} callers are waiting for Redis already")
@@ -84,8 +99,8 @@ class Batcher:
 
     async def drain(self) -> None:
         """Return when nothing is on its way."""
-        while self._on_their_way:
-            await asyncio.wait(set(self._on_their_way))
+        while both := self._on_their_way | self._on_their_way_back:
+            await asyncio.wait(both)
 
     def _flush(self) -> None:
         self._flush_is_due = False
@@ -116,9 +131,9 @@ class Batcher:
         except QuotaflowError as error:
             _fail(batch, error)
             return
-        gone = [ask for ask, decision in zip(batch, decisions, strict=True) if _give(ask, decision)]
+        gone = [ask.wants for ask, decision in zip(batch, decisions, strict=True) if _give(ask, decision)]
         if gone:
-            await self._return(gone)
+            self._give_back(gone)
 
     async def _decide(self, lane: str, batch: Sequence[Ask]) -> list[Decision]:
         layout = lay_out([ask.wants for ask in batch])
@@ -127,10 +142,15 @@ class Batcher:
         reply = await self._fence.run("acquire", script_keys, args, deadline_s=max(0.001, left_s))
         return layout.decisions(str(reply), len(batch))
 
-    async def _return(self, gone: Sequence[Ask]) -> None:
+    def _give_back(self, gone: Sequence[Wants]) -> None:
+        task = asyncio.get_running_loop().create_task(self._return(gone))
+        self._on_their_way_back.add(task)
+        task.add_done_callback(self._on_their_way_back.discard)
+
+    async def _return(self, gone: Sequence[Wants]) -> None:
         script_keys, args = [keys.MARKER], list[str]()
-        for ask in gone:
-            for quota_id, key, cost in ask.wants:
+        for wants in gone:
+            for quota_id, key, cost in wants:
                 script_keys += (bucket_keys(quota_id)[0], level_key(quota_id, key))
                 args += (encode_key(key), str(cost))
         try:

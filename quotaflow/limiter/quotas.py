@@ -8,6 +8,7 @@ from quotaflow.errors import NotFound
 from quotaflow.limiter import keys
 from quotaflow.limiter.batcher import Batcher
 from quotaflow.limiter.client import Client, reaching
+from quotaflow.limiter.decide import encode_key
 from quotaflow.limiter.fence import Fence
 from quotaflow.model import Level, Quota, Reason
 
@@ -44,11 +45,23 @@ class QuotaState:
         if not int(await self._fence.run("refill", script_keys, [])):
             raise NotFound(f'no quota "{quota_id}"')
 
+    async def override(
+        self, quota_id: str, key: str, *, capacity_micro: int | None, refill_micro_s: int | None
+    ) -> None:
+        """Give one key of a quota a capacity and rate of its own, or, with None, the quota's again."""
+        quota_key, field = keys.quota(quota_id), f"override:{encode_key(key)}"
+        async with reaching(self._client), self._client.pipeline(transaction=True) as pipe:
+            if capacity_micro is None or refill_micro_s is None:
+                pipe.hdel(quota_key, field)
+            else:
+                pipe.hset(quota_key, mapping={field: f"{capacity_micro} {refill_micro_s}", "overrides": "1"})
+            await pipe.execute()
+
     async def levels(self, quota_ids: Sequence[str]) -> dict[str, Level]:
         """Look at quotas without taking; those not in force are left out."""
         if not quota_ids:
             return {}
-        looks = await asyncio.gather(*[self._batcher.ask(((quota_id, "", 0),)) for quota_id in quota_ids])
+        looks = await asyncio.gather(*[self._batcher.acquire(((quota_id, "", 0),)) for quota_id in quota_ids])
         async with reaching(self._client), self._client.pipeline(transaction=False) as pipe:
             for quota_id in quota_ids:
                 pipe.hmget(keys.quota(quota_id), _FIELDS)

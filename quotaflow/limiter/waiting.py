@@ -71,7 +71,7 @@ class Lines:
         """
         place = (quota_id, key)
         if place not in self._lines or not cost:
-            decision = await self._batcher.ask(((quota_id, key, cost),))
+            decision = await self._batcher.acquire(((quota_id, key, cost),))
             if decision.allowed or not max_wait or not decision.retry_after:
                 return decision
             line = self._lines.get(place) or Line(decision, 1 / MICRO, 0.0)
@@ -110,7 +110,7 @@ class Lines:
             if now_s + wait_s > until_s:
                 return _refused(line.last, wait_s)
             await self._clock.sleep(wait_s * (1 + JITTER * self._jitter()))
-            decision = await self._batcher.ask(((*place, cost),))
+            decision = await self._batcher.acquire(((*place, cost),))
             line.hear(decision, cost, self._clock.mono_s())
             if decision.allowed or not decision.retry_after:
                 return decision

@@ -1,0 +1,175 @@
+"""Many callers, few calls, and everybody gets an answer of their own."""
+
+import asyncio
+from collections.abc import Sequence
+from typing import Any
+
+import pytest
+from redis.exceptions import ConnectionError as RedisConnectionError
+
+from quotaflow.errors import Unavailable
+from quotaflow.limiter import keys
+from quotaflow.limiter.batcher import BATCH, MOST_WAITING
+from quotaflow.limiter.wire import Wire
+from quotaflow.model import MICRO, Decision, Reason, make_quota
+from tests.limiter.conftest import Bench, bench_on
+from tests.servers import ValkeyProcess
+
+
+def one(quota_id: str = "q", cost: int = MICRO, key: str = "") -> tuple[tuple[str, str, int], ...]:
+    return ((quota_id, key, cost),)
+
+
+async def define(bench: Bench, capacity: float = 100, rate: float = 0, quota_id: str = "q") -> None:
+    await bench.quotas.define(make_quota(id=quota_id, capacity=capacity, refill_rate=rate))
+
+
+async def remaining(bench: Bench) -> float:
+    return (await bench.batcher.ask(one(cost=0))).remaining
+
+
+async def test_callers_of_one_turn_share_calls_and_get_exactly_what_there_is(bench: Bench) -> None:
+    await define(bench, capacity=150)
+    before = bench.batcher.batches
+    decisions = await asyncio.gather(*[bench.batcher.ask(one()) for _ in range(200)])
+    assert sorted(decision.remaining for decision in decisions if decision.allowed) == list(range(150))
+    assert [decision.retry_after for decision in decisions if not decision.allowed] == [None] * 50
+    assert bench.batcher.batches - before <= 2 + 200 // BATCH
+
+
+async def test_callers_of_one_call_are_served_in_the_order_in_which_they_came(bench: Bench) -> None:
+    await define(bench, capacity=40)
+    looking = bench.batcher.ask(one(cost=0))  # on its way alone; the others go together when this turn ends
+    decisions = await asyncio.gather(*[bench.batcher.ask(one()) for _ in range(60)])
+    assert [decision.remaining for decision in decisions] == [*range(39, -1, -1), *[0] * 20]
+    await looking
+
+
+async def test_the_same_cost_is_shared_only_while_nobody_asked_for_another_in_between(bench: Bench) -> None:
+    await define(bench, capacity=7)
+    costs = [1, 1, 5, 1, 1]
+    decisions = await asyncio.gather(*[bench.batcher.ask(one(cost=cost * MICRO)) for cost in costs])
+    assert [decision.allowed for decision in decisions] == [True, True, True, False, False]
+    assert (await asyncio.gather(bench.batcher.ask(one(cost=0))))[0].remaining == 0
+
+
+async def test_a_refusal_does_not_block_the_cheaper_requests_behind_it(bench: Bench) -> None:
+    await define(bench, capacity=3)
+    asked = [bench.batcher.ask(one(cost=cost * MICRO)) for cost in (2, 5, 1)]
+    decisions: list[Decision] = await asyncio.gather(*asked)
+    assert [decision.reason for decision in decisions] == [Reason.GRANTED, Reason.IMPOSSIBLE, Reason.GRANTED]
+
+
+async def test_several_buckets_in_one_request_ride_with_the_others(bench: Bench) -> None:
+    await define(bench, capacity=3)
+    await define(bench, capacity=1, quota_id="r")
+    both = (("q", "", MICRO), ("r", "", MICRO))
+    first, second, third = await asyncio.gather(*[bench.batcher.ask(wants) for wants in (both, both, one())])
+    assert (first.allowed, second.allowed, third.allowed) == (True, False, True)
+    assert second.quota_id == "r"
+    assert await remaining(bench) == 1
+
+
+async def test_callers_who_left_before_the_call_cost_nothing(bench: Bench) -> None:
+    await define(bench)
+    await bench.batcher.ask(one())
+    asked = [bench.batcher.ask(one()) for _ in range(10)]
+    for answer in asked[1:]:  # the first is on its way already
+        answer.cancel()
+    await asked[0]
+    await bench.batcher.drain()
+    assert await remaining(bench) == 98
+
+
+async def test_what_was_granted_to_callers_who_left_is_given_back(bench: Bench) -> None:
+    await define(bench)
+    kept = 0
+    for spins in range(15):
+        callers = [asyncio.create_task(bench.batcher.acquire(one())) for _ in range(4)]
+        for _ in range(spins):
+            await asyncio.sleep(0)
+        for caller in callers:
+            caller.cancel()
+        await asyncio.wait(callers)
+        kept += sum(not caller.cancelled() for caller in callers)
+        await bench.batcher.drain()
+    assert bench.batcher.statistics()["unreturned"] == 0
+    assert await remaining(bench) + kept == 100
+
+
+class LossyWire(Wire):
+    """Loses the reply of a call after the server has done its work."""
+
+    lose = 0
+
+    async def evalsha(
+        self, connection: Any, sha: str, script_keys: Sequence[str], args: Sequence[str]
+    ) -> Any:
+        reply = await super().evalsha(connection, sha, script_keys, args)
+        if self.lose:
+            self.lose -= 1
+            raise RedisConnectionError("the reply was lost")
+        return reply
+
+
+async def test_a_batch_whose_reply_was_lost_is_answered_again_and_charged_once(bench: Bench) -> None:
+    await define(bench)
+    lossy = LossyWire(bench.client)
+    bench.fence._wire = lossy
+    lossy.lose = 1
+    decisions = await asyncio.gather(*[bench.batcher.ask(one()) for _ in range(3)])
+    assert sorted(decision.remaining for decision in decisions) == [97, 98, 99]
+    assert await remaining(bench) == 97
+    await lossy.close()
+
+
+async def test_a_batch_that_fails_twice_fails_its_own_callers_only(bench: Bench) -> None:
+    await define(bench)
+    lossy = LossyWire(bench.client)
+    bench.fence._wire = lossy
+    lossy.lose = 2
+    with pytest.raises(Unavailable):
+        await bench.batcher.ask(one())
+    assert (await bench.batcher.ask(one())).allowed
+    await lossy.close()
+
+
+async def test_too_many_callers_are_turned_away_at_once(valkey: ValkeyProcess) -> None:
+    async with bench_on(valkey.url, deadline_s=0.1) as bench:
+        await define(bench)
+        bench.fence.lose("for the test")
+        bench.fence._lost.clear()
+        asked = [bench.batcher.ask(one()) for _ in range(MOST_WAITING)]
+        with pytest.raises(Unavailable, match="waiting"):
+            for _ in range(2000):
+                asked.append(bench.batcher.ask(one()))
+        for answer in asked:
+            answer.cancel()
+        await bench.batcher.drain()
+
+
+async def test_each_key_has_a_level_of_its_own_that_expires_when_it_would_be_full(bench: Bench) -> None:
+    await define(bench, capacity=10, rate=1)
+    await asyncio.gather(
+        *[bench.batcher.ask(one(key="anna", cost=4 * MICRO)), bench.batcher.ask(one(key="a:b*"))]
+    )
+    assert (await bench.batcher.ask(one(key="anna", cost=0))).remaining == pytest.approx(6, abs=0.5)
+    assert (await bench.batcher.ask(one(key="otto", cost=0))).remaining == 10
+    assert 1_000 < await bench.plain.pttl(keys.level("q") + ":anna") <= 4_000
+    assert await bench.plain.exists(keys.level("q") + ":a%3Ab%2A") == 1
+    assert await bench.plain.exists(keys.level("q") + ":otto") == 0, "looking leaves no trace"
+
+
+async def test_a_level_that_never_refills_never_expires(bench: Bench) -> None:
+    await define(bench, capacity=2, rate=0)
+    await bench.batcher.ask(one(key="anna"))
+    assert await bench.plain.pttl(keys.level("q") + ":anna") == -1
+
+
+async def test_a_key_may_have_a_capacity_and_rate_of_its_own(bench: Bench) -> None:
+    await define(bench, capacity=1)
+    await bench.quotas.override("q", "vip", capacity_micro=5 * MICRO, refill_micro_s=0)
+    assert (await bench.batcher.ask(one(key="vip", cost=5 * MICRO))).allowed
+    assert (await bench.batcher.ask(one(key="anna", cost=5 * MICRO))).reason is Reason.IMPOSSIBLE
+    await bench.quotas.override("q", "vip", capacity_micro=None, refill_micro_s=None)
+    assert (await bench.batcher.ask(one(key="vip", cost=5 * MICRO))).reason is Reason.IMPOSSIBLE
