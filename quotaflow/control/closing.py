@@ -25,9 +25,7 @@ class Closer:
         self._clock = clock
         self._instance = instance
         self._size = size
-        self._outcomes: asyncio.Queue[Outcome] = (
-            asyncio.Queue()
-        )  # bounded by those who deliver: they `wait_free`
+        self._outcomes: asyncio.Queue[Outcome] = asyncio.Queue()  # who delivers keeps the bound: `wait_free`
         self._unwritten: set[str] = set()
         self._free = asyncio.Event()
 

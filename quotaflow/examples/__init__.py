@@ -1,1 +1,1 @@
-"""Tasks to copy from: `tasks.py` with its `config.toml`, and the small service that they call. `quotaflow demo` runs them."""
+"""Tasks to copy from, with their `config.toml` and the small service that they call. `quotaflow demo` runs them."""

@@ -1,6 +1,6 @@
 """A small HTTP service with a limit, as the world is full of them: too many requests are answered 429.
 
-    GET /weather?city=Oslo  ->  {"city": "Oslo", "celsius": 7.5}
+GET /weather?city=Oslo  ->  {"city": "Oslo", "celsius": 7.5}
 """
 
 import asyncio
@@ -34,7 +34,10 @@ class WeatherService:
         return "200 OK", {"city": city, "celsius": sum(city.encode()) % 400 / 10 - 10}
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        with contextlib.closing(writer), contextlib.suppress(OSError, ValueError, asyncio.IncompleteReadError):
+        with (
+            contextlib.closing(writer),
+            contextlib.suppress(OSError, ValueError, asyncio.IncompleteReadError),
+        ):
             async with asyncio.timeout(READ_S):
                 head = await reader.readuntil(b"\r\n\r\n")
                 _, target, _ = head.decode("latin-1").split(maxsplit=2)

@@ -44,9 +44,14 @@ class Executor:
         body = asyncio.create_task(self._body(task, run, given_up), name=f"{task.id} {run.run_id}")
         try:
             await asyncio.wait([body], timeout=task.time_limit)
-        finally:
-            if not body.done():
+        except asyncio.CancelledError:
+            if (
+                not body.done()
+            ):  # else it ended in this very instant: how it ended is true, and the pool asks anew
                 await self._give_up(body, given_up)
+                raise
+        if not body.done():
+            await self._give_up(body, given_up)
         ending = _too_long(task) if given_up.is_set() else _result(body)
         return self._outcome(run, ending, started_us, started_s)
 

@@ -85,8 +85,8 @@ def _must_be_given(parameter: inspect.Parameter, hints: dict[str, Any]) -> bool:
     if parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD):
         return False
     known = hints.get(parameter.name)
-    asks = isinstance(known, type) and issubclass(known, (AsyncSession, Session, TaskContext))
-    return asks or parameter.default is parameter.empty
+    asks = isinstance(known, type) and issubclass(known, (AsyncSession, Session))
+    return asks or known is TaskContext or parameter.default is parameter.empty
 
 
 def _want(parameter: inspect.Parameter, hint: Any, *, is_async: bool, where: str) -> Want:
@@ -94,7 +94,7 @@ def _want(parameter: inspect.Parameter, hint: Any, *, is_async: bool, where: str
     if hint is None and name == "session":
         hint = AsyncSession if is_async else Session
     if isinstance(hint, type) and parameter.kind is not parameter.POSITIONAL_ONLY:
-        if issubclass(hint, TaskContext):
+        if hint is TaskContext:
             return Want(name, Gift.CONTEXT, hint)
         if issubclass(hint, AsyncSession) and is_async:
             return Want(name, Gift.ASYNC_SESSION, hint)

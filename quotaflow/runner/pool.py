@@ -138,7 +138,7 @@ class Pool:
         self._scope.cancel()
 
     async def _work(self) -> None:
-        while True:
+        while not self._scope.cancel_called:
             await self._outbox.wait_free()
             run = await self.inbox.get()
             if run is None:

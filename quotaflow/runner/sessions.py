@@ -8,7 +8,7 @@ import threading
 from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
-from sqlalchemy import URL, Engine, create_engine
+from sqlalchemy import URL, Engine, create_engine, event
 from sqlalchemy.engine import make_url
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, create_async_engine
 from sqlalchemy.orm import Session
@@ -36,6 +36,8 @@ class Sessions:
         """Open a session for an `async def`."""
         if self._async is None:
             self._async = create_async_engine(self._url, **_pool(self._url))
+            if self._url.drivername == "sqlite+aiosqlite":
+                event.listen(self._async.sync_engine, "close", _let_go)
         async with kind(self._async, expire_on_commit=False) as session:
             yield session
             if not given_up.is_set():
@@ -68,3 +70,14 @@ def _pool(url: URL) -> dict[str, Any]:
     """Bound the connections by the runner's concurrency alone: a run would fail after 30 s of waiting for one."""
     in_memory = url.get_backend_name() == "sqlite" and url.database in (None, "", ":memory:")
     return {"pool_pre_ping": True} if in_memory else {"pool_pre_ping": True, "max_overflow": -1}
+
+
+def _let_go(connection: Any, _record: object) -> None:
+    """Before SQLite closes: stop and undo what a cancellation left behind.
+
+    The statement goes on in the driver's thread; cut off, it outlives the close until it is collected, and so does
+    the lock that its transaction holds. Not awaited: no further cancellation prevents it.
+    """
+    driver = connection.driver_connection
+    driver._conn.interrupt()  # noqa: SLF001  aiosqlite's own is the same in a coroutine
+    driver._tx.put_nowait((None, driver._conn.rollback))  # noqa: SLF001  the close is queued behind it

@@ -9,6 +9,7 @@ Duties:
 
 import asyncio
 import heapq
+import itertools
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
@@ -107,7 +108,8 @@ class Ticker:
         self._claim = claim
         self._slots = slots
         self._grace_us = round(grace_s * 1e6)
-        self._heap: list[tuple[int, int, Schedule]] = []
+        self._heap: list[tuple[int, int, int, Schedule]] = []  # moment, order of tasks, order of pushes
+        self._pushes = itertools.count()  # a replaced schedule may leave an entry with the same moment
         self._schedules: dict[str, Schedule] = {}
         self._order: dict[str, int] = {}
         self._changed = asyncio.Event()
@@ -158,12 +160,13 @@ class Ticker:
                 await self._rest()
 
     def _push(self, schedule: Schedule) -> None:
-        heapq.heappush(self._heap, (schedule.next_us, self._order[schedule.task_id], schedule))
+        order = self._order[schedule.task_id]
+        heapq.heappush(self._heap, (schedule.next_us, order, next(self._pushes), schedule))
 
     def _pop_due(self) -> list[Schedule]:
         due, now_us = [], self.now_us()
         while self._heap and self._heap[0][0] <= now_us:
-            moment, _, schedule = heapq.heappop(self._heap)
+            moment, _, _, schedule = heapq.heappop(self._heap)
             # A replaced, dropped or re-queued schedule leaves its old entry behind.
             if self._schedules.get(schedule.task_id) is schedule and schedule.next_us == moment:
                 due.append(schedule)

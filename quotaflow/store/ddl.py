@@ -10,7 +10,7 @@ from quotaflow.store.migrate import HEAD
 from quotaflow.store.tables import metadata
 
 _DIALECTS: dict[str, Dialect] = {
-    "sqlite": sqlite.dialect(),  # type: ignore[no-untyped-call]
+    "sqlite": sqlite.dialect(),
     "postgresql": postgresql.dialect(),  # type: ignore[no-untyped-call]
 }
 # With it a daemon finds its schema and leaves it alone.

@@ -141,8 +141,7 @@ async def test_too_many_callers_are_turned_away_at_once(valkey: ValkeyProcess) -
         bench.fence._lost.clear()
         asked = [bench.batcher.ask(one()) for _ in range(MOST_WAITING)]
         with pytest.raises(Unavailable, match="waiting"):
-            for _ in range(2000):
-                asked.append(bench.batcher.ask(one()))
+            asked.extend(bench.batcher.ask(one()) for _ in range(2000))
         for answer in asked:
             answer.cancel()
         await bench.batcher.drain()

@@ -69,10 +69,10 @@ def note(said: str) -> TextClause:
     return text("INSERT INTO notes VALUES (:said)").bindparams(said=said)
 
 
-def task_of(function: Callable[..., Any], **options: Any) -> Task:
-    """Register a function as task "t" and return what the registry has."""
-    SchedulerTask(id="t", name="T", cron="@daily", **options)(function)
-    task = REGISTRY.get("t")
+def task_of(function: Callable[..., Any], task_id: str = "t", **options: Any) -> Task:
+    """Register a function as a task and return what the registry has."""
+    SchedulerTask(id=task_id, name="T", cron="@daily", **options)(function)
+    task = REGISTRY.get(task_id)
     assert task is not None
     return task
 

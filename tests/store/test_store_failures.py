@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 from sqlalchemy import make_url, text
-from sqlalchemy.exc import StatementError
+from sqlalchemy.exc import ProgrammingError, StatementError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from quotaflow.errors import InvalidInput, Unavailable
@@ -147,12 +147,12 @@ async def test_a_mistake_of_ours_is_seen_as_it_is(store: Store) -> None:
             await connection.execute(text("SELECT :forgotten"))
 
 
-async def test_wrong_sql_is_not_mistaken_for_an_absent_server(postgres: str) -> None:
-    store = await Store.open(postgres)
-    with pytest.raises(StatementError):
+async def test_a_wrong_statement_is_not_mistaken_for_an_absent_server(store: Store) -> None:
+    with pytest.raises(ProgrammingError):
         async with store._database.read() as connection:
-            await connection.execute(text("SELECT no_such_column"))
-    await store.close()
+            await connection.exec_driver_sql(
+                "SELECT $1 FROM no_such" if store._database.is_postgres else "SELECT ?"
+            )
 
 
 async def test_a_full_disk_loses_the_batch_and_nothing_else(tmp_path: Path) -> None:

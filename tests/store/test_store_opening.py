@@ -1,6 +1,7 @@
 """A store opens on what it can use, says plainly what it cannot, and leaves nothing behind."""
 
 import asyncio
+import sqlite3
 import subprocess
 import sys
 import threading
@@ -78,7 +79,10 @@ def test_a_current_schema_opens_without_alembic(sqlite_with_tables: Path) -> Non
         "async def main():\n    store = await Store.open(sys.argv[1])\n    await store.close()\n"
         "asyncio.run(main())\nprint('alembic' in sys.modules)"
     )
-    assert subprocess.check_output([sys.executable, "-c", program, sqlite_url(sqlite_with_tables.parent)]) == b"False\n"
+    assert (
+        subprocess.check_output([sys.executable, "-c", program, sqlite_url(sqlite_with_tables.parent)])
+        == b"False\n"
+    )
 
 
 @pytest.mark.parametrize(
@@ -127,6 +131,22 @@ async def test_a_file_that_is_no_database_is_one_clear_line(tmp_path: Path) -> N
     with pytest.raises(Unavailable, match=r"failed: file is not a database$"):
         await Store.open(sqlite_url(tmp_path))
     assert _sqlite_threads() == []
+
+
+async def test_a_new_file_that_another_process_holds_is_waited_for_until_the_deadline(tmp_path: Path) -> None:
+    holder = sqlite3.connect(tmp_path / "store.db", isolation_level=None)
+    holder.execute("BEGIN EXCLUSIVE")
+    with pytest.raises(Unavailable, match="did not answer within"):
+        await Store.open(sqlite_url(tmp_path), deadline_s=0.2)
+    holder.close()
+    await (await Store.open(sqlite_url(tmp_path))).close()
+    assert _sqlite_threads() == []
+
+
+async def test_a_directory_where_a_file_belongs_is_one_clear_line(tmp_path: Path) -> None:
+    (tmp_path / "store.db-wal").mkdir()
+    with pytest.raises(Unavailable, match=r"failed: disk I/O error$"):
+        await Store.open(sqlite_url(tmp_path))
 
 
 async def test_a_commit_waits_for_the_disk(empty_url: str) -> None:

@@ -1,12 +1,13 @@
 """All commands. Imported once the language is chosen."""
 
+import contextlib
 from importlib import metadata
 from typing import Annotated
 
 import typer
 
 from quotaflow.edges.cli import db, demo, doctor, quota, run, task, trace
-from quotaflow.edges.cli.client import Daemon, remote
+from quotaflow.edges.cli.client import Daemon, command, remote
 from quotaflow.edges.cli.show import Show
 from quotaflow.edges.cli.words import say
 
@@ -17,29 +18,32 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     help=say("Scheduled and on-demand work under quotas."),
 )
-app.command("run", help=say("Run the daemon."))(run.run)
-app.command("demo", help=say("Run the daemon with example tasks and watch it work."))(demo.demo)
+command(app, "run")(run.run)
+command(app, "demo")(demo.demo)
 app.add_typer(quota.app, name="quota")
 app.add_typer(task.app, name="task")
 app.add_typer(trace.app, name="trace")
-app.command("doctor", help=say("Check the servers and files that a daemon would use."))(doctor.doctor)
+command(app, "doctor")(doctor.doctor)
 app.add_typer(db.app, name="db")
 
 
 @app.callback()
 def start(
-    lang: Annotated[str | None, typer.Option(help=say("Language: en or zh; default by LC_ALL and LANG"))] = None,
+    lang: Annotated[
+        str | None, typer.Option(help=say("Language: en or zh; default by LC_ALL and LANG"))
+    ] = None,
 ) -> None:
     """Take the options of every command; `--lang` was read before, by `words.choose`."""
 
 
-@app.command(help=say("Show how the daemon is doing."))
-@remote
+@remote(app, "stats")
 def stats(daemon: Daemon, show: Show) -> None:
+    """Show how the daemon is doing."""
     show.one(daemon.ask("GET", "/api/stats"))
 
 
-@app.command(help=say("Show the version."))
+@command(app, "version")
 def version() -> None:
-    """Print the installed version."""
-    typer.echo(metadata.version("quotaflow"))
+    """Show the version."""
+    with contextlib.suppress(metadata.PackageNotFoundError):  # run from its source, not installed
+        typer.echo(metadata.version("quotaflow"))

@@ -1,9 +1,10 @@
 """Ask the daemon: over the socket in its data directory, without a token, or at a URL with one."""
 
-import functools
+import contextlib
 import inspect
 import json
 from collections.abc import Callable
+from http import HTTPStatus
 from pathlib import Path
 from typing import Annotated, Any, NoReturn
 from urllib.parse import quote
@@ -11,12 +12,12 @@ from urllib.parse import quote
 import typer
 
 from quotaflow.edges.cli.main import complain
-from quotaflow.edges.cli.show import Output, Show
+from quotaflow.edges.cli.show import Item, Output, Show
 from quotaflow.edges.cli.words import say
+from quotaflow.edges.http.place import find_socket
 from quotaflow.errors import QuotaflowError, Unavailable
 from quotaflow.settings import load
 
-SOCKET = "http.sock"
 DEADLINE_S = 10.0
 USAGE = 2  # exit code
 
@@ -33,36 +34,56 @@ Format = Annotated[Output, typer.Option("--output", "-o", help=say("A table for 
 class Daemon:
     """The HTTP routes of a running daemon. What it refuses ends the command: one line, and an exit code."""
 
-    def __init__(self, data_dir: Path | None, url: str | None = None, token: str | None = None) -> None:
+    def __init__(self, data_dir: Path, url: str | None = None, token: str | None = None) -> None:
+        """Ask at `url` with `token` if it is given, else over the socket in `data_dir`."""
         import httpx  # noqa: PLC0415  0.2 s that run, demo and --help do without
 
         self._broken = httpx.TransportError, httpx.InvalidURL
-        self.where = url or str(data_dir / SOCKET if data_dir else SOCKET)
+        self._where = url or str(find_socket(data_dir))
+        if url is None and not Path(self._where).exists():
+            raise self._silent("nothing is there")
         headers = {"Authorization": f"Bearer {token}"} if url and token else {}
-        transport = None if url else httpx.HTTPTransport(uds=self.where)
+        transport = None if url else httpx.HTTPTransport(uds=self._where)
         self._client = httpx.Client(
             base_url=url or "http://localhost", headers=headers, transport=transport, timeout=DEADLINE_S
         )
 
-    def ask(self, method: str, path: str, **request: Any) -> Any:
-        """Return the JSON of the answer; None for an empty one."""
+    def ask(self, method: str, path: str, body: object = None, *, query: Item | None = None) -> Any:
+        """Return the JSON of the answer; None for an empty one.
+
+        :raises Unavailable: nobody answers, or somebody else.
+        """
+        content = None if body is None else json.dumps(body)  # NaN too: the daemon says what is wrong with it
         try:
-            answer = self._client.request(method, path, **request)
+            answer = self._client.request(method, path, content=content, params=query)
         except self._broken as error:
-            why = f"{type(error).__name__}: {error}"
-            raise Unavailable(
-                say("no daemon answers at {where} ({why}); start one with: quotaflow run", where=self.where, why=why)
-            ) from error
+            raise self._silent(f"{type(error).__name__}: {error}") from error
         if answer.is_error:
             _refused(answer.status_code, answer.text)
-        return answer.json() if answer.content else None
+        try:
+            return answer.json() if answer.content else None
+        except ValueError:
+            raise Unavailable(say("{where} is no quotaflow daemon", where=self._where)) from None
+
+    def _silent(self, why: str) -> Unavailable:
+        return Unavailable(
+            say(
+                "no daemon answers at {where} ({why}); start one with: quotaflow run",
+                where=self._where,
+                why=why,
+            )
+        )
+
+    def close(self) -> None:
+        """Hang up."""
+        self._client.close()
 
     def ask_all(self, path: str) -> dict[str, Any]:
         """Return a whole list, page after page."""
         page = self.ask("GET", path)
         items = list(page["items"])
         while page.get("next_cursor"):
-            page = self.ask("GET", path, params={"cursor": page["next_cursor"]})
+            page = self.ask("GET", path, query={"cursor": page["next_cursor"]})
             items += page["items"]
         return {"items": items, "next_cursor": None}
 
@@ -72,30 +93,45 @@ def route(kind: str, name: str, *act: str) -> str:
     return "/".join(["/api", kind, quote(name, safe=""), *act])
 
 
-def remote(command: Callable[..., None]) -> Callable[..., None]:
-    """Give a command the options that say which daemon to ask and how to show what it answers.
+Command = Callable[..., None]
 
-    The command itself takes `daemon` and `show` first.
-    """
 
-    @functools.wraps(command)
-    def run(
-        config: Config = None,
-        data_dir: DataDir = None,
-        url: Url = None,
-        token: Token = None,
-        output: Format = Output.TABLE,
-        **own: object,
-    ) -> None:
-        where = None if url else load(config, data_dir=data_dir).data_dir
-        command(Daemon(where, url, token), Show(output), **own)
+def command(app: typer.Typer, name: str) -> Callable[[Command], Command]:
+    """Declare a command; the first line of its docstring is its help, in the language chosen."""
 
-    own = list(inspect.signature(command).parameters.values())[2:]
-    shared = list(inspect.signature(run, follow_wrapped=False).parameters.values())[:-1]
-    parameters = [each.replace(kind=each.KEYWORD_ONLY) for each in (*own, *shared)]
-    run.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]  typer reads this
-    run.__annotations__ = {each.name: each.annotation for each in parameters}
-    return run
+    def declare(function: Command) -> Command:
+        app.command(name, help=say(str(function.__doc__).split("\n", 1)[0]))(function)
+        return function
+
+    return declare
+
+
+def remote(app: typer.Typer, name: str) -> Callable[[Command], Command]:
+    """Declare a command that asks a daemon: `daemon` and `show` come first, from options that all of these have."""
+
+    def declare(function: Command) -> Command:
+        def run(
+            config: Config = None,
+            data_dir: DataDir = None,
+            url: Url = None,
+            token: Token = None,
+            output: Format = Output.TABLE,
+            **own: object,
+        ) -> None:
+            settings = load(config, data_dir=data_dir)
+            with contextlib.closing(Daemon(settings.data_dir, url, token)) as daemon:
+                function(daemon, Show(output), **own)
+
+        own = list(inspect.signature(function).parameters.values())[2:]
+        shared = list(inspect.signature(run).parameters.values())[:-1]
+        parameters = [each.replace(kind=each.KEYWORD_ONLY) for each in (*own, *shared)]
+        vars(run)["__signature__"] = inspect.Signature(parameters)  # typer reads these two
+        run.__annotations__ = {each.name: each.annotation for each in parameters}
+        run.__doc__ = function.__doc__
+        command(app, name)(run)
+        return function
+
+    return declare
 
 
 def _refused(status: int, text: str) -> NoReturn:
@@ -106,7 +142,7 @@ def _refused(status: int, text: str) -> NoReturn:
         problem = {}
     code = str(problem.get("code", status))
     complain(f"{code}: {problem.get('detail') or problem.get('title') or text[:200]}")
-    raise typer.Exit(EXIT_CODES.get(code, USAGE if status < 500 else 1))
+    raise typer.Exit(EXIT_CODES.get(code, USAGE if status < HTTPStatus.INTERNAL_SERVER_ERROR else 1))
 
 
 def _exit_codes(kind: type[QuotaflowError]) -> dict[str, int]:

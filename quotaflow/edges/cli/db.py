@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from quotaflow.control.place import claim_place
-from quotaflow.edges.cli.client import Config, DataDir
+from quotaflow.edges.cli.client import Config, DataDir, command
 from quotaflow.edges.cli.sql import peek
 from quotaflow.edges.cli.words import say
 from quotaflow.errors import StoreLocked
@@ -27,25 +27,29 @@ class Dialect(StrEnum):
     POSTGRESQL = "postgresql"
 
 
-@app.command(help=say("Bring the store to this version's schema; a daemon does so when it starts."))
+@command(app, "upgrade")
 def upgrade(config: Config = None, data_dir: DataDir = None) -> None:
-    """Run the migrations that are missing."""
+    """Bring the store to this version's schema; a daemon does so when it starts."""
     asyncio.run(_upgrade(load(config, data_dir=data_dir)))
     sys.stdout.write(HEAD + "\n")
 
 
-@app.command(help=say("Show the store's schema version, and the one this program needs."))
+@command(app, "current")
 def current(config: Config = None, data_dir: DataDir = None) -> None:
-    """Show the revision; it changes nothing."""
+    """Show the store's schema version, and the one this program needs."""
     found = asyncio.run(peek(load(config, data_dir=data_dir).store_url))
-    sys.stdout.write(say("{found} (this program: {head})", found=found.revision or say("none"), head=HEAD) + "\n")
+    sys.stdout.write(
+        say("{found} (this program: {head})", found=found.revision or say("none"), head=HEAD) + "\n"
+    )
 
 
-@app.command("ddl", help=say("Print the statements that make the schema."))
+@command(app, "ddl")
 def show_ddl(
-    dialect: Annotated[Dialect, typer.Argument(help=say("The database that is to read them"))] = Dialect.SQLITE,
+    dialect: Annotated[
+        Dialect, typer.Argument(help=say("The database that is to read them"))
+    ] = Dialect.SQLITE,
 ) -> None:
-    """Print DDL; no database is asked."""
+    """Print the statements that make the schema."""
     sys.stdout.write(ddl(dialect.value))
 
 

@@ -30,7 +30,10 @@ FAULT, UNREACHABLE = 1, 3
 
 
 def doctor(config: Config = None, data_dir: DataDir = None, output: Format = Output.TABLE) -> None:
-    """Check and show. Exit code 1: something is wrong; 3: a server cannot be reached."""
+    """Check the servers and files that a daemon would use; nothing is changed.
+
+    Exit code 1: something is wrong; 3: a server cannot be reached.
+    """
     settings = load(config, data_dir=data_dir)
     findings, unreachable = asyncio.run(examine(settings))
     Show(output).items({"items": [asdict(finding) for finding in findings]}, COLUMNS)
@@ -48,8 +51,10 @@ async def examine(settings: Settings) -> tuple[list[Finding], bool]:
         try:
             findings += await part
         except QuotaflowError as error:
-            unreachable |= isinstance(error, Unavailable)
-            findings.append(Finding("error", what, str(error), say("start it, or correct its address")))
+            is_away = isinstance(error, Unavailable)
+            do = say("start it, or correct its address") if is_away else say("correct the configuration")
+            findings.append(Finding("error", what, str(error), do))
+            unreachable |= is_away
     return findings, unreachable
 
 
@@ -118,5 +123,7 @@ def _data_dir(data_dir: Path) -> list[Finding]:
     if not stat.S_ISDIR(found.st_mode) or not os.access(data_dir, os.R_OK | os.W_OK | os.X_OK):
         return [Finding("error", what, mode, say("choose a directory that this user can write"))]
     if found.st_mode & 0o077:
-        return [Finding("warn", what, say("{mode}: others can look inside", mode=mode), f"chmod 700 {data_dir}")]
+        return [
+            Finding("warn", what, say("{mode}: others can look inside", mode=mode), f"chmod 700 {data_dir}")
+        ]
     return [Finding("ok", what, mode)]

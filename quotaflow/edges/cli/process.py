@@ -1,16 +1,20 @@
-"""What `run` and `demo` share: the tasks' modules, and how a daemon process is told to stop."""
+"""What `run` and `demo` share: the tasks' modules, the HTTP server, and how a daemon is told to stop."""
 
 import asyncio
 import contextlib
 import importlib
 import logging
-import os
 import signal
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Sequence
+from pathlib import Path
 
+from quotaflow.edges.cli.words import say
 from quotaflow.errors import ConfigError, QuotaflowError
-from quotaflow.log import printable
+from quotaflow.flow import Quotaflow
+from quotaflow.log import Event, get_logger, printable
+
+log = get_logger(room="daemon")
 
 SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
@@ -26,10 +30,11 @@ class Stop:
         self._loop = asyncio.get_running_loop()
         self._starting = asyncio.current_task()
         for number in SIGNALS:
-            self._loop.add_signal_handler(number, self.ask)
+            self._loop.add_signal_handler(number, self.ask, number.name)
 
-    def ask(self) -> None:
+    def ask(self, why: str) -> None:
         """Begin to stop."""
+        log.info(Event.DAEMON_STOPPING, signal=why)
         for number in SIGNALS:
             self._loop.remove_signal_handler(number)
             signal.signal(number, signal.SIG_DFL)
@@ -54,13 +59,35 @@ class Stop:
                 raise
 
 
+@contextlib.asynccontextmanager
+async def serving(qf: Quotaflow) -> AsyncIterator[str]:
+    """Answer HTTP while the block runs; gives the base URL. An admin token that is new is shown, this once.
+
+    :raises ConfigError: the port is taken, or a socket cannot be made.
+    """
+    from quotaflow.edges.http.auth import admin_token  # noqa: PLC0415  0.4 s that asking a daemon does without
+    from quotaflow.edges.http.server import serve  # noqa: PLC0415
+
+    url: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+    _, token = await admin_token(qf.store, qf.settings)
+    if token is not None:
+        sys.stderr.write(say("admin token, shown only now: {token}", token=token) + "\n")
+    async with asyncio.TaskGroup() as group:
+        server = group.create_task(serve(qf, qf.settings, started=url.set_result))
+        try:
+            yield await url
+        finally:
+            server.cancel()
+
+
 def import_tasks(modules: Sequence[str]) -> None:
     """Import the modules that declare tasks; those in the current directory are found too.
 
     :raises ConfigError: one line that names the module and the reason.
     """
-    if os.getcwd() not in sys.path:
-        sys.path.insert(0, os.getcwd())
+    here = str(Path.cwd())
+    if here not in sys.path:
+        sys.path.insert(0, here)
     for name in modules:
         try:
             importlib.import_module(name)

@@ -26,20 +26,19 @@ Capacity = Annotated[float | None, typer.Option(help=say("The most it holds, in 
 RefillRate = Annotated[float | None, typer.Option(help=say("Units it gains each second"))]
 
 
-@app.command("list", help=say("List all quotas with what they hold."))
-@remote
+@remote(app, "list")
 def list_quotas(daemon: Daemon, show: Show) -> None:
+    """List all quotas with what they hold."""
     show.items(daemon.ask_all("/api/quotas"), COLUMNS)
 
 
-@app.command("show", help=say("Show one quota."))
-@remote
+@remote(app, "show")
 def show_quota(daemon: Daemon, show: Show, quota_id: Id) -> None:
+    """Show one quota."""
     show.one(daemon.ask("GET", route("quotas", quota_id)))
 
 
-@app.command("create", help=say("Define a quota; it is in force at once."))
-@remote
+@remote(app, "create")
 def create(
     daemon: Daemon,
     show: Show,
@@ -48,44 +47,47 @@ def create(
     refill_rate: Annotated[float, typer.Option(help=say("Units it gains each second"))],
     name: Annotated[str | None, typer.Option(help=say("What tasks call it; default the id"))] = None,
 ) -> None:
+    """Define a quota; it is in force at once."""
     body = {"id": quota_id, "name": name or quota_id, "capacity": capacity, "refill_rate": refill_rate}
-    show.one(daemon.ask("POST", "/api/quotas", json=body))
+    show.one(daemon.ask("POST", "/api/quotas", body))
 
 
-@app.command("set", help=say("Change a quota; it acts at once."))
-@remote
+@remote(app, "set")
 def change(
     daemon: Daemon,
     show: Show,
     quota_id: Id,
     capacity: Capacity = None,
     refill_rate: RefillRate = None,
-    enabled: Annotated[bool | None, typer.Option("--enable/--disable", help=say("Switch it on or off"))] = None,
+    enabled: Annotated[
+        bool | None, typer.Option("--enable/--disable", help=say("Switch it on or off"))
+    ] = None,
 ) -> None:
+    """Change a quota; it acts at once."""
     given = {"capacity": capacity, "refill_rate": refill_rate, "enabled": enabled}
     body = {key: value for key, value in given.items() if value is not None}
-    show.one(daemon.ask("PATCH", route("quotas", quota_id), json=body))
+    show.one(daemon.ask("PATCH", route("quotas", quota_id), body))
 
 
-@app.command("refill", help=say("Fill a quota to its capacity."))
-@remote
+@remote(app, "refill")
 def refill(daemon: Daemon, show: Show, quota_id: Id) -> None:
+    """Fill a quota to its capacity."""
     show.one(daemon.ask("POST", route("quotas", quota_id, "refill")))
 
 
-@app.command("delete", help=say("Delete a quota; its history stays."))
-@remote
+@remote(app, "delete")
 def delete(daemon: Daemon, show: Show, quota_id: Id) -> None:
+    """Delete a quota; its history stays."""
     daemon.ask("DELETE", route("quotas", quota_id))
     show.done(say("deleted: {name}", name=quota_id))
 
 
-@app.command("acquire", help=say("Take units; exit code 1 when the quota refuses."))
-@remote
+@remote(app, "acquire")
 def acquire(
     daemon: Daemon,
     show: Show,
     quota_id: Id,
     cost: Annotated[float, typer.Option(help=say("Units to take; 0 only looks"))] = 1,
 ) -> None:
-    show.one(daemon.ask("POST", route("quotas", quota_id, "acquire"), json={"cost": cost}))
+    """Take units; exit code 1 when the quota refuses."""
+    show.one(daemon.ask("POST", route("quotas", quota_id, "acquire"), {"cost": cost}))

@@ -83,8 +83,13 @@ def table(columns: Columns, items: Iterable[Item], *, with_headings: bool = True
     drawn = Table(*headings, box=None, pad_edge=False, show_header=with_headings)
     for item in items:
         drawn.add_row(*[cell(_value(item, source)) for source in columns.values()])
-    width = None if sys.stdout.isatty() else PIPE_WIDTH
-    Console(file=sys.stdout, width=width, highlight=False, markup=False, emoji=False).print(drawn)
+    if sys.stdout.isatty():
+        Console(highlight=False).print(drawn)
+        return
+    console = Console(width=PIPE_WIDTH, highlight=False, no_color=True)
+    with console.capture() as lines:
+        console.print(drawn)
+    sys.stdout.write("".join(f"{line.rstrip()}\n" for line in lines.get().splitlines()))
 
 
 def cell(value: object) -> "Text":

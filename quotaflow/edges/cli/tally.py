@@ -1,4 +1,4 @@
-"""What the demo did, counted by several witnesses: every tick must have its trace, and Redis, HTTP and SQL must agree."""
+"""What the demo did, by several witnesses: every tick has its trace; Redis, HTTP and SQL agree."""
 
 import asyncio
 from collections import Counter
@@ -68,7 +68,7 @@ class Tally:
     @property
     def agrees(self) -> bool:
         """Nothing was lost."""
-        return all(each.agrees for each in (*self.tasks, *self.quotas))
+        return all(task.agrees for task in self.tasks) and all(quota.agrees for quota in self.quotas)
 
 
 async def tally(qf: Quotaflow, daemon: Daemon, since: Since, clock: Clock) -> Tally:
@@ -125,6 +125,8 @@ async def _quotas(qf: Quotaflow, daemon: Daemon) -> list[QuotaTally]:
     http = {quota_id: (each["allowed"], each["limited"]) for quota_id, each in answer["quotas"].items()}
     sql = {each.quota_id: (each.allowed, each.limited) for each in await qf.store.snapshots()}
     return [
-        QuotaTally(level.quota_id, (level.allowed, level.limited), http.get(level.quota_id), sql.get(level.quota_id))
+        QuotaTally(
+            level.quota_id, (level.allowed, level.limited), http.get(level.quota_id), sql.get(level.quota_id)
+        )
         for level in (await qf.quotas.levels()).values()
     ]

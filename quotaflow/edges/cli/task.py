@@ -24,42 +24,44 @@ COLUMNS: Columns = {
 Id = Annotated[str, typer.Argument(metavar="ID", help=say("The task's id"))]
 
 
-@app.command("list", help=say("List all tasks with when they run next."))
-@remote
+@remote(app, "list")
 def list_tasks(daemon: Daemon, show: Show) -> None:
+    """List all tasks with when they run next."""
     show.items(daemon.ask_all("/api/tasks"), COLUMNS)
 
 
-@app.command("show", help=say("Show one task."))
-@remote
+@remote(app, "show")
 def show_task(daemon: Daemon, show: Show, task_id: Id) -> None:
+    """Show one task."""
     show.one(daemon.ask("GET", route("tasks", task_id)))
 
 
-@app.command("pause", help=say("Pause a task on all daemons."))
-@remote
+@remote(app, "pause")
 def pause(daemon: Daemon, show: Show, task_id: Id) -> None:
-    show.one(daemon.ask("PATCH", route("tasks", task_id), json={"paused": True}))
+    """Pause a task on all daemons."""
+    show.one(daemon.ask("PATCH", route("tasks", task_id), {"paused": True}))
 
 
-@app.command("resume", help=say("Let a paused task run again."))
-@remote
+@remote(app, "resume")
 def resume(daemon: Daemon, show: Show, task_id: Id) -> None:
-    show.one(daemon.ask("PATCH", route("tasks", task_id), json={"paused": False}))
+    """Let a paused task run again."""
+    show.one(daemon.ask("PATCH", route("tasks", task_id), {"paused": False}))
 
 
-@app.command("cron", help=say("Run a task by another cron expression; without one, by the code's again."))
-@remote
+@remote(app, "cron")
 def cron(
     daemon: Daemon,
     show: Show,
     task_id: Id,
-    expression: Annotated[str | None, typer.Argument(help=say('Five fields, or six with seconds first, quoted'))] = None,
+    expression: Annotated[
+        str | None, typer.Argument(help=say("Five fields, or six with seconds first, quoted"))
+    ] = None,
 ) -> None:
-    show.one(daemon.ask("PATCH", route("tasks", task_id), json={"cron": expression}))
+    """Run a task by another cron expression; without one, by the code's again."""
+    show.one(daemon.ask("PATCH", route("tasks", task_id), {"cron": expression}))
 
 
-@app.command("trigger", help=say("Run a task now, under its quota."))
-@remote
+@remote(app, "trigger")
 def trigger(daemon: Daemon, show: Show, task_id: Id) -> None:
+    """Run a task now, under its quota."""
     show.one(daemon.ask("POST", route("tasks", task_id, "trigger")))

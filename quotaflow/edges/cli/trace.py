@@ -42,11 +42,12 @@ REMEMBERED = 5_000  # run ids; a run that ends shows once, when it has ended
 
 TaskId = Annotated[str | None, typer.Option("--task", help=say("Only this task"))]
 QuotaId = Annotated[str | None, typer.Option("--quota", help=say("Only this quota"))]
-Wanted = Annotated[str | None, typer.Option("--status", help=say("Only this status: ok, failed, limited, ..."))]
+Wanted = Annotated[
+    str | None, typer.Option("--status", help=say("Only this status: ok, failed, limited, ..."))
+]
 
 
-@app.command("list", help=say("List traces, newest first."))
-@remote
+@remote(app, "list")
 def list_traces(
     daemon: Daemon,
     show: Show,
@@ -57,36 +58,39 @@ def list_traces(
     text: Annotated[str | None, typer.Option(help=say("Words in the error"))] = None,
     limit: Annotated[int, typer.Option(min=1, max=1000, help=say("How many at most"))] = 20,
 ) -> None:
+    """List traces, newest first."""
     wanted = {"task": task, "quota": quota, "status": status, "since": since, "text": text}
-    show.items(daemon.ask("GET", "/api/traces", params=given(wanted) | {"limit": limit}), COLUMNS)
+    show.items(daemon.ask("GET", "/api/traces", query=given(wanted) | {"limit": limit}), COLUMNS)
 
 
-@app.command("show", help=say("Show one trace."))
-@remote
+@remote(app, "show")
 def show_trace(
-    daemon: Daemon, show: Show, run_id: Annotated[str, typer.Argument(metavar="RUN", help=say("The run's id"))]
+    daemon: Daemon,
+    show: Show,
+    run_id: Annotated[str, typer.Argument(metavar="RUN", help=say("The run's id"))],
 ) -> None:
+    """Show one trace."""
     show.one(daemon.ask("GET", route("traces", run_id)))
 
 
-@app.command("summary", help=say("Show how each task fared over its newest 10,000 runs."))
-@remote
+@remote(app, "summary")
 def summary(daemon: Daemon, show: Show) -> None:
+    """Show how each task fared over its newest 10,000 runs."""
     show.items(daemon.ask("GET", "/api/traces/summary"), SUMMARY)
 
 
-@app.command("tail", help=say("Show traces as runs end, until Ctrl-C."))
-@remote
+@remote(app, "tail")
 def tail(
     daemon: Daemon, show: Show, task: TaskId = None, quota: QuotaId = None, status: Wanted = None
 ) -> None:
+    """Show traces as runs end, until Ctrl-C."""
     wanted = given({"task": task, "quota": quota, "status": status}) | {"limit": TAIL_PAGE}
     seen: OrderedDict[str, None] = OrderedDict()
-    fresh(daemon.ask("GET", "/api/traces", params=wanted)["items"], seen)
+    fresh(daemon.ask("GET", "/api/traces", query=wanted)["items"], seen)
     with contextlib.suppress(KeyboardInterrupt):
         while True:
             time.sleep(TAIL_EVERY_S)
-            for trace in fresh(daemon.ask("GET", "/api/traces", params=wanted)["items"], seen):
+            for trace in fresh(daemon.ask("GET", "/api/traces", query=wanted)["items"], seen):
                 show.line(trace, COLUMNS)
 
 

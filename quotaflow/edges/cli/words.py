@@ -4,6 +4,7 @@ The English text is the key. What has no translation is shown in English; a test
 """
 
 from collections.abc import Mapping, Sequence
+from itertools import pairwise
 
 from quotaflow.edges.cli.words_zh import CHINESE
 
@@ -12,9 +13,7 @@ _chosen: dict[str, str] = {}
 
 def choose(arguments: Sequence[str], environ: Mapping[str, str]) -> None:
     """Take `--lang`, else the first of LC_ALL, LC_MESSAGES and LANG that says something."""
-    wanted = _flag(arguments) or next(
-        filter(None, map(environ.get, ("LC_ALL", "LC_MESSAGES", "LANG"))), ""
-    )
+    wanted = _flag(arguments) or next(filter(None, map(environ.get, ("LC_ALL", "LC_MESSAGES", "LANG"))), "")
     _chosen.clear()
     if wanted.lower().startswith("zh"):
         _chosen.update(CHINESE)
@@ -27,7 +26,7 @@ def say(english: str, **values: object) -> str:
 
 
 def _flag(arguments: Sequence[str]) -> str:
-    for argument, following in zip(arguments, [*arguments[1:], ""], strict=True):
+    for argument, following in pairwise([*arguments, ""]):
         if argument == "--lang":
             return following
         if argument.startswith("--lang="):

@@ -47,7 +47,9 @@ class Door:
     def __init__(self, token_hash: str | None, clock: Clock) -> None:
         self._hash = token_hash
         self._clock = clock
-        self._tries: OrderedDict[str, tuple[float, float]] = OrderedDict()  # address -> tries left, at which second
+        self._tries: OrderedDict[str, tuple[float, float]] = (
+            OrderedDict()
+        )  # address -> tries left, at which second
 
     def check(self, authorization: bytes | None, address: str) -> None:
         """Return if the header holds the token.

@@ -57,7 +57,12 @@ def parse(body: bytes) -> object:
 def takes(shape: type[Body]) -> dict[str, Any]:
     """Describe the body for OpenAPI, which cannot see what a route reads by itself."""
     schema = shape.model_json_schema()
-    return {"requestBody": {"content": {"application/json": {"schema": schema}}, "required": bool(schema.get("required"))}}
+    return {
+        "requestBody": {
+            "content": {"application/json": {"schema": schema}},
+            "required": bool(schema.get("required")),
+        }
+    }
 
 
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

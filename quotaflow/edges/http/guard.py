@@ -88,8 +88,9 @@ def _address(scope: Scope) -> str:
 
 
 def _needs_token(scope: Scope) -> bool:
+    # By prefix: the router takes "/stats\n" for "/stats".
     path = scope["path"]
-    return path == "/api" or path.startswith("/api/") or (path in LOCAL_ONLY and not _is_local(_address(scope)))
+    return path.startswith("/api") or (path.startswith(LOCAL_ONLY) and not _is_local(_address(scope)))
 
 
 def _is_local(address: str) -> bool:

@@ -1,6 +1,6 @@
 """The figures in Prometheus' text format, version 0.0.4."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 MEDIA_TYPE = "text/plain; version=0.0.4; charset=utf-8"
@@ -14,7 +14,7 @@ class Family(NamedTuple):
     name: str
     kind: str
     help: str
-    samples: list[tuple[Labels, float]]
+    samples: Sequence[tuple[Labels, float]]
 
 
 def render(figures: Mapping[str, Any], work: Mapping[str, Mapping[str, int]]) -> str:

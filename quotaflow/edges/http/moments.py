@@ -34,7 +34,9 @@ def read_moment(text: str, now_us: int, *, field: str) -> int:
     try:
         moment = datetime.fromisoformat(_LOST_PLUS.sub(r"\1+\2", text))
     except ValueError:
-        message = f"{field} must be a moment like 2025-06-15T12:00:00Z, or how long ago, like 90s, 15m, 1h, 7d"
+        message = (
+            f"{field} must be a moment like 2025-06-15T12:00:00Z, or how long ago, like 90s, 15m, 1h, 7d"
+        )
         raise InvalidInput(message, field=field) from None
     aware = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
     return min(max(0, (aware - _EPOCH) // _MICROSECOND), LATEST_US)

@@ -10,6 +10,8 @@ from typing import Any, ClassVar
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
+from starlette.routing import Match
 
 from quotaflow.edges.http.refusals import refusal
 from quotaflow.errors import InvalidInput, QuotaflowError, Unauthorized
@@ -21,7 +23,11 @@ MEDIA_TYPE = "application/problem+json"
 FAILED = "http.failed"  # log event: error_id, method, path
 
 # What the framework refuses by itself.
-_CODES = {404: ("no_route", "nothing is at this address"), 405: ("method_not_allowed", "not with this method")}
+_CODES = {
+    404: ("no_route", "nothing is at this address"),
+    405: ("method_not_allowed", "not with this method"),
+}
+_METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE")
 
 
 class MalformedJson(QuotaflowError):
@@ -74,13 +80,17 @@ def of_error(error: Exception, where: str = "") -> Response:
             return problem(error.status, error.code, str(error), headers=_headers(error), **_members(error))
         case RequestValidationError():
             return of_error(refusal([{**found, "loc": found["loc"][1:]} for found in error.errors()]))
+        case ClientDisconnect():
+            return Response(status_code=400)  # nobody is there to read it
         case HTTPException():
             code, detail = _CODES.get(error.status_code, (f"http_{error.status_code}", error.detail))
             return problem(error.status_code, code, detail, headers=error.headers)
         case _:
             error_id = secrets.token_hex(8)
             log.error(FAILED, error_id=error_id, where=where, exc_info=error)
-            return problem(500, "internal", f"an error happened; the log has it as {error_id}", error_id=error_id)
+            return problem(
+                500, "internal", f"an error happened; the log has it as {error_id}", error_id=error_id
+            )
 
 
 def _headers(error: QuotaflowError) -> dict[str, str]:
@@ -101,7 +111,20 @@ def handle_errors(app: FastAPI) -> None:
     """Have every error of the routes answered by its problem."""
 
     async def answer(request: Request, error: Exception) -> Response:
-        return of_error(error, f"{request.method} {request.url.path}")
+        response = of_error(error, f"{request.method} {request.url.path}")
+        if response.status_code == HTTPStatus.METHOD_NOT_ALLOWED:
+            response.headers["Allow"] = ", ".join(_allowed(app, request))
+        return response
 
-    for kind in (QuotaflowError, RequestValidationError, HTTPException, Exception):
+    for kind in (QuotaflowError, RequestValidationError, HTTPException, ClientDisconnect, Exception):
         app.add_exception_handler(kind, answer)
+
+
+def _allowed(app: FastAPI, request: Request) -> list[str]:
+    """Ask every route: the framework names the methods of the first one only."""
+    scopes = [{**request.scope, "method": method} for method in _METHODS]
+    return [
+        scope["method"]
+        for scope in scopes
+        if any(route.matches(scope)[0] is Match.FULL for route in app.routes)
+    ]

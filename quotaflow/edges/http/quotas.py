@@ -32,6 +32,8 @@ async def list_quotas(here: Here, page: Annotated[Paging, Query()]) -> Listed[Qu
 async def create_quota(here: Here, request: Request) -> QuotaShown:
     """Create a quota. It begins full."""
     new = await read(request, NewQuota)
+    if new.id in (".", ".."):
+        raise InvalidInput("id must not be a dot or two: clients drop them from addresses", field="id")
     quota = make_quota(
         id=new.id, name=new.name, capacity=new.capacity, refill_rate=new.refill_rate, enabled=new.enabled
     )
@@ -63,7 +65,7 @@ async def change_quota(here: Here, request: Request, quota_id: Id) -> QuotaShown
     return quota_shown(view)
 
 
-@router.delete("/api/quotas/{quota_id:path}", status_code=204)
+@router.delete("/api/quotas/{quota_id:path}", status_code=204, response_class=Response)
 async def delete_quota(here: Here, quota_id: Id) -> None:
     """Delete a quota; its traces stay. Tasks that name it are skipped from now on."""
     here.policies.forget(quota_id)
@@ -77,3 +79,17 @@ async def acquire(request: Request) -> Response:
     wanted = await read(request, Acquire)
     decision = await here.flow.acquire_id(quota_id, wanted.cost)
     return answer(decision, await here.policies.headers(decision))
+
+
+# This one documents it. The same function is served by a plain route before it (app.py): what FastAPI adds to
+# each request takes longer than the decision (0.26 ms against 0.20 ms).
+router.add_api_route(
+    ACQUIRE,
+    acquire,
+    methods=["POST"],
+    response_model=None,
+    openapi_extra={
+        **takes(Acquire),
+        "parameters": [{"name": "quota_id", "in": "path", "required": True, "schema": {"type": "string"}}],
+    },
+)

@@ -1,5 +1,6 @@
 """What requests may carry. Ranges of amounts are checked where amounts are made, in model.py."""
 
+from functools import partial
 from typing import Annotated
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
@@ -8,10 +9,14 @@ from quotaflow.edges.http.bodies import Body
 from quotaflow.model import Status, Trigger, check_id
 
 Id = Annotated[str, AfterValidator(check_id)]
+TaskId = Annotated[str, AfterValidator(partial(check_id, field="task"))]
+QuotaId = Annotated[str, AfterValidator(partial(check_id, field="quota"))]
 Units = Annotated[float, Field(description="units, a finite number of at most 9000000000")]
 Cursor = Annotated[str | None, Field(max_length=300, description="next_cursor of the page before")]
 Limit = Annotated[int, Field(ge=1, le=1000)]
-Moment = Annotated[str | None, Field(max_length=64, description="ISO 8601, or how long ago: 90s, 15m, 1h, 7d")]
+Moment = Annotated[
+    str | None, Field(max_length=64, description="ISO 8601, or how long ago: 90s, 15m, 1h, 7d")
+]
 
 
 class Nothing(Body):
@@ -62,8 +67,8 @@ class Paging(BaseModel):
 class TraceQuery(Paging):
     """Which traces; all conditions must hold. `text` stands somewhere in the error, in either case."""
 
-    task: Id | None = None
-    quota: Id | None = None
+    task: TaskId | None = None
+    quota: QuotaId | None = None
     status: Status | None = None
     trigger: Trigger | None = None
     since: Moment = None

@@ -24,7 +24,10 @@ async def list_tasks(here: Here) -> Listed[TaskShown]:
 
 
 @router.post(
-    "/api/tasks/{task_id:path}/trigger", status_code=202, response_model=TriggerShown, openapi_extra=takes(Nothing)
+    "/api/tasks/{task_id:path}/trigger",
+    status_code=202,
+    response_model=TriggerShown,
+    openapi_extra=takes(Nothing),
 )
 async def trigger_task(here: Here, request: Request, task_id: Id) -> TriggerShown | Response:
     """Run a task now, under its quota. 202 when it was admitted; what becomes of it is in its trace."""

@@ -1,0 +1,105 @@
+"""`quotaflow demo`: the daemon with the example tasks, everything in one directory; then a count of what it did."""
+
+import contextlib
+import os
+import secrets
+import socket
+from functools import partial
+from pathlib import Path
+from typing import Annotated
+
+import typer
+import uvloop
+from pydantic import SecretStr
+
+from quotaflow import examples
+from quotaflow.edges.cli.client import Daemon
+from quotaflow.edges.cli.live import Live
+from quotaflow.edges.cli.process import Stop, import_tasks, serving
+from quotaflow.edges.cli.summary import summarize
+from quotaflow.edges.cli.tally import Since, Tally, tally
+from quotaflow.edges.cli.words import say
+from quotaflow.examples.weather_service import WeatherService
+from quotaflow.flow import Quotaflow
+from quotaflow.log import configure
+from quotaflow.settings import Settings, load
+from quotaflow.timing import SystemClock
+
+CONFIG = Path(examples.__file__).with_name("config.toml")
+DATA_DIR = Path("quotaflow-data")
+PORT = 8000
+
+
+def demo(
+    seconds: Annotated[
+        float | None, typer.Option("--for", min=0, help=say("End by itself after so many seconds"))
+    ] = None,
+    data_dir: Annotated[Path, typer.Option(help=say("Where everything is kept"))] = DATA_DIR,
+    port: Annotated[
+        int | None, typer.Option(help=say("Where to listen; default 8000, or any free port"))
+    ] = None,
+) -> None:
+    """Run the daemon with example tasks, watch it work, then check every count.
+
+    Exit code 1 when one differs.
+    """
+    settings = load(
+        CONFIG,
+        data_dir=data_dir,
+        http__port=_free(PORT) if port is None else port,
+        redis__url="embedded",
+        store__url="",
+        tasks__database_url="",
+    )
+    settings = settings.model_copy(update={"admin_token": settings.admin_token or _fresh_token()})
+    configure("console", "warning")
+    import_tasks(settings.tasks.modules)
+    counted = uvloop.run(_demo(settings, seconds))
+    if counted is not None:
+        summarize(counted)
+        raise typer.Exit(0 if counted.agrees else 1)
+
+
+async def _demo(settings: Settings, seconds: float | None) -> Tally | None:
+    """Return the count; None when it was stopped before it had begun."""
+    stop, clock, counted = Stop(), SystemClock(), None
+    opened_us = clock.wall_us()
+    with stop.cutting_short():
+        async with (
+            WeatherService().listening() as weather,
+            Quotaflow.open(settings, role="daemon") as qf,
+            serving(qf) as url,
+        ):
+            os.environ["WEATHER_URL"] = weather
+            _first_lines(url, settings)
+            Live(typer.echo, partial(stop.ask, "nobody reads")).attach()
+            async with qf.working():
+                since = Since(opened_us, clock.wall_us())
+                await stop.wait(seconds)
+            with contextlib.closing(Daemon(settings.data_dir)) as daemon:
+                counted = await tally(qf, daemon, since, clock)
+    return counted
+
+
+def _first_lines(url: str, settings: Settings) -> None:
+    typer.echo(say("{url} is quotaflow at work; Ctrl-C stops it and counts", url=url))
+    if settings.admin_token is not None:
+        token = settings.admin_token.get_secret_value()
+        typer.echo(say("admin token, for this demo only: {token}", token=token))
+    where = settings.data_dir
+    typer.echo(say("in another terminal: quotaflow quota list --data-dir {where}", where=where) + "\n")
+
+
+def _fresh_token() -> SecretStr:
+    return SecretStr(secrets.token_urlsafe(24))
+
+
+def _free(port: int) -> int:
+    """Return the port, or 0 (any) when somebody has it."""
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError:
+            return 0
+        return port

@@ -1,0 +1,53 @@
+"""`quotaflow run`: the daemon."""
+
+from typing import Annotated, Literal
+
+import typer
+import uvloop
+
+from quotaflow.edges.cli.client import Config, DataDir
+from quotaflow.edges.cli.process import Stop, import_tasks, serving
+from quotaflow.edges.cli.words import say
+from quotaflow.flow import Quotaflow
+from quotaflow.log import Event, configure, get_logger
+from quotaflow.runner.registry import REGISTRY
+from quotaflow.settings import Settings, load
+
+Level = Literal["debug", "info", "warning", "error"]
+
+log = get_logger(room="daemon")
+
+
+def run(
+    config: Config = None,
+    data_dir: DataDir = None,
+    port: Annotated[int | None, typer.Option(help=say("Where to listen; 0 takes any free port"))] = None,
+    log_level: Annotated[Level | None, typer.Option(help=say("The least important level shown"))] = None,
+) -> None:
+    """Run the daemon until SIGTERM or Ctrl-C."""
+    settings = load(config, data_dir=data_dir, http__port=port, log__level=log_level)
+    configure(settings.log.format, settings.log.level)
+    import_tasks(settings.tasks.modules)
+    uvloop.run(_serve(settings))
+
+
+async def _serve(settings: Settings) -> None:
+    stop = Stop()
+    with stop.cutting_short():
+        async with Quotaflow.open(settings, role="daemon") as qf, qf.working(), serving(qf) as url:
+            log.info(Event.DAEMON_STARTED, **_facts(qf))
+            typer.echo(say("quotaflow is ready: {url} (Ctrl-C stops it)", url=url))
+            await stop.wait()
+    log.info(Event.DAEMON_STOPPED)
+
+
+def _facts(qf: Quotaflow) -> dict[str, object]:
+    settings = qf.settings
+    return {
+        "instance_id": qf.instance_id,
+        "data_dir": str(settings.data_dir),
+        "redis": settings.redis.url,
+        "store": settings.store_url,
+        "tasks": len(REGISTRY),
+        "quotas": len(settings.quotas),
+    }

@@ -1,0 +1,106 @@
+"""`quotaflow doctor` and `quotaflow db`: they look, and say what to do."""
+
+import json
+import sqlite3
+from pathlib import Path
+
+import asyncpg
+import pytest
+
+from quotaflow.edges.cli.doctor import judge_sql
+from quotaflow.edges.cli.sql import Peek, peek
+from quotaflow.store import Store
+from quotaflow.store.ddl import ddl
+from quotaflow.store.migrate import HEAD
+from tests.cli.conftest import Ask, Owner
+from tests.servers import ValkeyProcess
+
+
+def levels(out: str) -> dict[str, str]:
+    return {item["what"].split()[0]: item["level"] for item in json.loads(out)["items"]}
+
+
+def test_a_doctor_joins_the_running_server(at: Ask, owner: Owner) -> None:
+    seen = at("doctor", "-o", "json")
+    assert (seen.code, seen.err) == (0, "")
+    found = levels(seen.out)
+    assert found["data_dir"] == found["appendonly"] == found["durability"] == found["schema"] == "ok"
+    assert "what to do" in at("doctor").out
+
+
+def test_a_doctor_starts_and_makes_nothing(ask: Ask, tmp_path: Path) -> None:
+    seen = ask("doctor", "--data-dir", "new")
+    assert seen.code == 0
+    assert seen.out.count("the first start makes it") == 2
+    assert "not running; a daemon starts it" in seen.out
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_directory_that_others_can_read_is_a_warning(ask: Ask, tmp_path: Path) -> None:
+    (tmp_path / "open").mkdir(mode=0o755)
+    seen = ask("doctor", "--data-dir", "open")
+    assert seen.code == 0
+    assert f"chmod 700 {tmp_path / 'open'}" in seen.out
+
+
+def test_a_server_that_cannot_be_reached_is_exit_code_3(ask: Ask, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("QUOTAFLOW_REDIS__URL", "redis://127.0.0.1:1")
+    seen = ask("doctor", "-o", "json")
+    assert (seen.code, levels(seen.out)["Redis"]) == (3, "error")
+
+
+def test_a_server_that_forgets_is_exit_code_1(ask: Ask, monkeypatch: pytest.MonkeyPatch) -> None:
+    with ValkeyProcess(appendonly=False) as server:
+        monkeypatch.setenv("QUOTAFLOW_REDIS__URL", server.url)
+        seen = ask("doctor", "-o", "json")
+    assert (seen.code, levels(seen.out)["appendonly"]) == (1, "error")
+
+
+@pytest.mark.parametrize(
+    ("found", "worst"),
+    [
+        (Peek("SQLite 3.52.0", "wal", HEAD), "ok"),
+        (Peek("SQLite 3.40.1", "delete", HEAD), "warn"),
+        (Peek("PostgreSQL 18.1", "off", HEAD), "warn"),
+        (Peek("PostgreSQL 18.1", "on", None), "ok"),
+        (Peek("SQLite 3.52.0", "wal", "9999"), "error"),
+    ],
+)
+def test_sql_is_judged_by_durability_and_schema(found: Peek, worst: str) -> None:
+    assert {finding.level for finding in judge_sql(found)} - {"ok"} == {worst} - {"ok"}
+
+
+@pytest.mark.parametrize(("version", "is_told"), [("3.6.23", False), ("3.51.2", True), ("3.51.3", False)])
+def test_versions_in_which_two_writers_lose_a_commit_are_told(version: str, is_told: bool) -> None:
+    assert ("two writers" in judge_sql(Peek(f"SQLite {version}", "wal", HEAD))[0].found) is is_told
+
+
+def test_the_schema_is_made_shown_and_left_to_a_daemon(ask: Ask, at: Ask) -> None:
+    assert ask("db", "current", "--data-dir", "d").out == f"none (this program: {HEAD})\n"
+    assert ask("db", "upgrade", "--data-dir", "d").out == f"{HEAD}\n"
+    assert ask("db", "current", "--data-dir", "d").out == f"{HEAD} (this program: {HEAD})\n"
+    refused = at("db", "upgrade")
+    assert (refused.code, len(refused.err.splitlines())) == (2, 1)
+
+
+async def test_the_printed_statements_make_a_store_for_sqlite(ask: Ask, tmp_path: Path) -> None:
+    with sqlite3.connect(tmp_path / "made.db") as connection:
+        connection.executescript(ddl("sqlite"))
+    connection.close()
+    url = f"sqlite+aiosqlite:///{tmp_path}/made.db"
+    store = await Store.open(url)
+    assert (await store.counts()).traces == {}
+    await store.close()
+    assert (await peek(url)).revision == HEAD
+
+
+async def test_the_printed_statements_make_a_store_for_postgresql(postgres: str) -> None:
+    before = await peek(postgres)
+    assert (before.server.split()[0], before.is_durable, before.revision) == ("PostgreSQL", True, None)
+    connection = await asyncpg.connect(postgres.replace("+asyncpg", ""))
+    await connection.execute(ddl("postgresql"))
+    await connection.close()
+    store = await Store.open(postgres)
+    assert (await store.counts()).traces == {}
+    await store.close()
+    assert (await peek(postgres)).revision == HEAD

@@ -1,0 +1,327 @@
+"""One transaction per run: committed on return, rolled back on any exception. Rows are counted from outside."""
+
+import asyncio
+import threading
+from collections.abc import Awaitable, Callable
+
+import pytest
+from sqlalchemy import text
+from sqlalchemy.exc import IntegrityError
+from sqlalchemy.ext.asyncio import AsyncSession
+from sqlalchemy.orm import Session
+
+from quotaflow import SoftTimeLimitExceeded
+from quotaflow.model import Outcome, Reason, Status
+from quotaflow.runner.execute import Executor
+from quotaflow.runner.sessions import Sessions
+from quotaflow.timing import SystemClock
+from tests.runner.conftest import Notes, a_run, note, outcome_of, task_of
+
+
+@pytest.fixture(autouse=True)
+async def _connected(sessions: Sessions) -> None:
+    """Connect before a time limit can cut that short: what is measured here comes later."""
+    async with sessions.open_async(AsyncSession, threading.Event()) as session:
+        await session.execute(text("SELECT 1"))
+
+
+Body = Callable[[Session], None]
+RunBody = Callable[[Body], Awaitable[Outcome]]
+
+
+@pytest.fixture(params=["async def", "def"])
+def run_body(request: pytest.FixtureRequest, executor: Executor) -> RunBody:
+    """Give a function that runs the same statements as both kinds of task."""
+
+    async def job(session: AsyncSession) -> None:
+        await session.run_sync(body)
+
+    def plain(session: Session) -> None:
+        body(session)
+
+    body: Body
+
+    async def run(statements: Body) -> Outcome:
+        nonlocal body
+        body = statements
+        return await outcome_of(executor, job if request.param == "async def" else plain)
+
+    return run
+
+
+async def test_a_run_that_returns_commits(run_body: RunBody, notes: Notes) -> None:
+    def body(session: Session) -> None:
+        session.execute(note("a"))
+        session.execute(note("b"))
+        assert notes.committed() == []
+
+    assert (await run_body(body)).status is Status.OK
+    assert notes.committed() == ["a", "b"]
+
+
+async def test_a_run_that_raises_leaves_nothing_behind(run_body: RunBody, notes: Notes) -> None:
+    def body(session: Session) -> None:
+        session.execute(note("a"))
+        raise LookupError("no such user")
+
+    outcome = await run_body(body)
+    assert (outcome.status, outcome.error_type, outcome.error) == (
+        Status.FAILED,
+        "LookupError",
+        "no such user",
+    )
+    assert notes.committed() == []
+
+
+async def test_a_task_that_commits_itself_may_go_on(run_body: RunBody, notes: Notes) -> None:
+    def body(session: Session) -> None:
+        session.execute(note("a"))
+        session.commit()
+        assert notes.committed() == ["a"]
+        session.execute(note("b"))
+
+    assert (await run_body(body)).status is Status.OK
+    assert notes.committed() == ["a", "b"]
+
+
+async def test_a_task_that_commits_itself_and_raises_keeps_what_it_committed(
+    run_body: RunBody, notes: Notes
+) -> None:
+    def body(session: Session) -> None:
+        session.execute(note("a"))
+        session.commit()
+        session.execute(note("b"))
+        raise LookupError
+
+    assert (await run_body(body)).status is Status.FAILED
+    assert notes.committed() == ["a"]
+
+
+async def test_a_task_that_rolls_back_itself_may_go_on(run_body: RunBody, notes: Notes) -> None:
+    def body(session: Session) -> None:
+        session.execute(note("a"))
+        session.rollback()
+        session.execute(note("b"))
+
+    assert (await run_body(body)).status is Status.OK
+    assert notes.committed() == ["b"]
+
+
+async def test_a_task_that_handles_its_own_error_with_a_rollback_is_ok(
+    run_body: RunBody, notes: Notes
+) -> None:
+    """The way jobs are often written: commit in `try`, roll back in `except`, do not raise."""
+
+    def body(session: Session) -> None:
+        try:
+            session.execute(note("a"))
+            session.commit()
+            session.execute(note("b"))
+            [].pop()
+        except IndexError:
+            session.rollback()
+
+    assert (await run_body(body)).status is Status.OK
+    assert notes.committed() == ["a"]
+
+
+async def test_a_task_that_closes_its_session_is_ok(run_body: RunBody, notes: Notes) -> None:
+    def body(session: Session) -> None:
+        session.execute(note("a"))
+        session.commit()
+        session.close()
+
+    assert (await run_body(body)).status is Status.OK
+    assert notes.committed() == ["a"]
+
+
+async def test_an_explicit_begin_block_inside_a_task_works(run_body: RunBody, notes: Notes) -> None:
+    def body(session: Session) -> None:
+        with session.begin():
+            session.execute(note("a"))
+        with session.begin(), session.begin_nested():
+            session.execute(note("b"))
+
+    assert (await run_body(body)).status is Status.OK
+    assert notes.committed() == ["a", "b"]
+
+
+async def test_a_commit_that_fails_fails_the_run(run_body: RunBody, notes: Notes) -> None:
+    def body(session: Session) -> None:
+        session.execute(text("PRAGMA foreign_keys = ON"))
+        session.execute(text("CREATE TABLE parents (id INTEGER PRIMARY KEY)"))
+        session.execute(
+            text("CREATE TABLE children (parent REFERENCES parents (id) DEFERRABLE INITIALLY DEFERRED)")
+        )
+        session.execute(text("INSERT INTO children VALUES (1)"))
+        session.execute(note("a"))
+
+    outcome = await run_body(body)
+    assert (outcome.status, outcome.error_type) == (Status.FAILED, "IntegrityError")
+    assert notes.committed() == []
+
+
+async def test_a_statement_that_fails_and_is_caught_costs_only_itself(
+    run_body: RunBody, notes: Notes
+) -> None:
+    def body(session: Session) -> None:
+        session.execute(note("a"))
+        with pytest.raises(IntegrityError):
+            session.execute(note("a"))
+
+    assert (await run_body(body)).status is Status.OK
+    assert notes.committed() == ["a"]
+
+
+async def test_a_soft_limit_that_goes_through_rolls_back(executor: Executor, notes: Notes) -> None:
+    async def job(session: AsyncSession) -> None:
+        await session.execute(note("a"))
+        await asyncio.sleep(10)
+
+    assert (await outcome_of(executor, job, soft_time_limit=0.03)).status is Status.SOFT_TIMEOUT
+    assert notes.committed() == []
+
+
+async def test_a_soft_limit_that_is_caught_lets_the_task_save_its_progress(
+    executor: Executor, notes: Notes
+) -> None:
+    async def job(session: AsyncSession) -> None:
+        await session.execute(note("a"))
+        try:
+            await asyncio.sleep(10)
+        except SoftTimeLimitExceeded:
+            await session.execute(note("progress"))
+
+    outcome = await outcome_of(executor, job, soft_time_limit=0.03)
+    assert (outcome.status, outcome.reason) == (Status.OK, Reason.SOFT_LIMIT)
+    assert notes.committed() == ["a", "progress"]
+
+
+async def test_a_soft_limit_in_the_middle_of_a_statement_rolls_back_and_the_next_run_works(
+    executor: Executor, notes: Notes
+) -> None:
+    slow = text(
+        "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) SELECT max(i) FROM n LIMIT 1"
+    )
+
+    reached = asyncio.Event()
+
+    async def job(session: AsyncSession) -> None:
+        await session.execute(note("a"))
+        reached.set()
+        await session.execute(slow)
+
+    async def later(session: AsyncSession) -> None:
+        await session.execute(note("b"))
+
+    assert (await outcome_of(executor, job, soft_time_limit=0.05)).status is Status.SOFT_TIMEOUT
+    assert reached.is_set()
+    assert (await executor.execute(task_of(later, "later"), a_run())).status is Status.OK
+    assert notes.committed() == ["b"]
+
+
+async def test_a_hard_limit_rolls_back(executor: Executor, notes: Notes) -> None:
+    async def job(session: AsyncSession) -> None:
+        await session.execute(note("a"))
+        await asyncio.sleep(10)
+
+    assert (await outcome_of(executor, job, time_limit=0.03)).status is Status.HARD_TIMEOUT
+    assert notes.committed() == []
+
+
+async def test_a_task_that_outlives_its_hard_limit_and_returns_is_rolled_back(
+    executor: Executor, notes: Notes
+) -> None:
+    async def job(session: AsyncSession) -> None:
+        await session.execute(note("a"))
+        try:
+            await asyncio.sleep(10)
+        except asyncio.CancelledError:
+            await session.execute(note("b"))
+
+    assert (await outcome_of(executor, job, time_limit=0.03)).status is Status.HARD_TIMEOUT
+    assert notes.committed() == []
+
+
+async def test_an_interrupted_run_is_rolled_back(executor: Executor, notes: Notes) -> None:
+    written = asyncio.Event()
+
+    async def job(session: AsyncSession) -> None:
+        await session.execute(note("a"))
+        written.set()
+        await asyncio.sleep(10)
+
+    running = asyncio.create_task(outcome_of(executor, job))
+    await written.wait()
+    running.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await running
+    assert notes.committed() == []
+
+
+async def test_a_plain_def_that_was_given_up_is_rolled_back_when_it_returns(
+    executor: Executor, notes: Notes
+) -> None:
+    may_return = threading.Event()
+    thread: list[threading.Thread] = []
+
+    def job(session: Session) -> None:
+        thread.append(threading.current_thread())
+        session.execute(note("a"))
+        may_return.wait(10)
+
+    outcome = await outcome_of(executor, job, time_limit=0.03)
+    assert outcome.status is Status.HARD_TIMEOUT
+    may_return.set()
+    await asyncio.to_thread(thread[0].join, 10)
+    assert notes.committed() == []
+
+
+async def test_as_many_runs_as_the_runner_allows_hold_sessions_at_once(
+    executor: Executor, notes: Notes
+) -> None:
+    """The usual pool of 15 connections would let the others wait, and fail after 30 s."""
+    together = asyncio.Barrier(40)
+
+    async def job(session: AsyncSession) -> None:
+        await session.execute(text("SELECT 1"))
+        await together.wait()
+
+    task = task_of(job, time_limit=5)
+    outcomes = await asyncio.gather(*[executor.execute(task, a_run(str(n))) for n in range(40)])
+    assert {outcome.status for outcome in outcomes} == {Status.OK}
+
+
+async def test_plain_runs_too(executor: Executor, notes: Notes) -> None:
+    together = threading.Barrier(20)
+
+    def job(session: Session) -> None:
+        session.execute(text("SELECT 1"))
+        together.wait(5)
+
+    task = task_of(job, time_limit=5)
+    outcomes = await asyncio.gather(*[executor.execute(task, a_run(str(n))) for n in range(20)])
+    assert {outcome.status for outcome in outcomes} == {Status.OK}
+
+
+@pytest.mark.parametrize("url", ["sqlite+aiosqlite://", "sqlite+aiosqlite:///:memory:"])
+async def test_a_database_in_memory_lasts_from_run_to_run(url: str) -> None:
+    sessions = Sessions(url)
+    executor = Executor(SystemClock(), sessions)
+
+    async def job(session: AsyncSession) -> None:
+        await session.execute(text("CREATE TABLE IF NOT EXISTS notes (said TEXT UNIQUE)"))
+        count = (await session.execute(text("SELECT count(*) FROM notes"))).scalar_one()
+        await session.execute(note(f"after {count}"))
+        assert count < 2
+
+    task = task_of(job)
+    outcomes = [await executor.execute(task, a_run()) for _ in range(3)]
+    assert [outcome.status for outcome in outcomes] == [Status.OK, Status.OK, Status.FAILED]
+    await sessions.close()
+
+
+async def test_sessions_that_nobody_asked_for_can_be_closed(notes: Notes) -> None:
+    sessions = Sessions(notes.url)
+    await sessions.close()
+    await sessions.close()
