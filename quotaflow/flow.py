@@ -7,7 +7,7 @@ the last outcomes are journalled, the last batch is written, then the store clos
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Coroutine, Mapping
+from collections.abc import AsyncIterator, Coroutine, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Self
 
@@ -284,17 +284,20 @@ async def _nothing(*_: object) -> None:
 
 
 @contextlib.contextmanager
-def unwrapped() -> Any:
-    """Let an error of ours leave a task group as itself; it says more than the group does."""
+def unwrapped() -> Iterator[None]:
+    """Let a single error leave a task group as itself: what the caller's block raised, or what went wrong here."""
     try:
         yield
     except BaseExceptionGroup as group:
-        matched, rest = group.split(QuotaflowError)
-        if matched is None or (rest is not None and rest.split(asyncio.CancelledError)[1] is not None):
+        leaves = list(_leaves(group))
+        if len(leaves) > 1:
             raise
-        raise _first(matched) from None
+        raise leaves[0] from leaves[0].__cause__
 
 
-def _first(group: BaseExceptionGroup[Any]) -> BaseException:
-    error = group.exceptions[0]
-    return _first(error) if isinstance(error, BaseExceptionGroup) else error
+def _leaves(group: BaseExceptionGroup[Any]) -> Iterator[BaseException]:
+    for error in group.exceptions:
+        if isinstance(error, BaseExceptionGroup):
+            yield from _leaves(error)
+        else:
+            yield error

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from quotaflow.redis_server.launch import binary_path
 
-PACKAGES = ("redis", "hiredis", "uvloop", "SQLAlchemy", "asyncpg", "aiosqlite", "apscheduler", "arq")
+PACKAGES = ("redis", "hiredis", "uvloop", "SQLAlchemy", "asyncpg", "aiosqlite", "apscheduler", "arq", "limits", "throttled-py", "fastapi-limiter")
 
 
 def describe() -> dict[str, object]:

@@ -22,8 +22,12 @@ EXPRESSIONS = 250
 SETTLE_S = 3  # the first seconds belong to connections and caches
 
 _COUNTS = """
-SELECT count(*) AS rows, count(DISTINCT (task_id, scheduled_for)) AS ticks, count(*) FILTER (WHERE status = 'ok') AS ok
-FROM traces WHERE trigger = 'cron' AND scheduled_for >= to_timestamp($1) AND scheduled_for < to_timestamp($2)
+SELECT count(*) AS rows, count(DISTINCT (task_id, scheduled_for)) AS ticks FROM traces
+WHERE trigger = 'cron' AND scheduled_for >= to_timestamp($1) AND scheduled_for < to_timestamp($2)
+"""
+_ENDINGS = """
+SELECT status, count(*) FROM traces
+WHERE scheduled_for >= to_timestamp($1) AND scheduled_for < to_timestamp($2) GROUP BY status
 """
 _LATE = """
 SELECT extract(epoch FROM started_at - scheduled_for)::float8 * 1000 FROM traces

@@ -1,6 +1,5 @@
 """The demo's window: events in a few words, and nothing that could break the terminal."""
 
-import io
 import logging
 from collections.abc import Iterator
 

@@ -1,9 +1,6 @@
 """Tables: no name breaks one, and a program gets every character."""
 
-import sys
-
 import pytest
-from rich.console import Console
 
 from quotaflow.edges.cli.show import cell, plain, table
 

@@ -49,9 +49,14 @@ def test_three_witnesses_must_say_the_same(
     agrees: bool,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    counted = Tally([TaskTally("a", 1, Counter([Status.LOST]))], [QuotaTally("q", (1, 2), http, sql)])
+    counted = Tally(0, [TaskTally("a", 1, Counter([Status.LOST]))], [QuotaTally("q", (1, 2), http, sql)])
     assert counted.agrees is agrees
     summarize(counted)
     lines = capsys.readouterr().out.splitlines()
     assert lines[2].split() == ["a", "1", "0", "0", "0", "0", "0", "1", "✓"]
     assert lines[-1].startswith("✓" if agrees else "✗ the counts differ")
+
+
+def test_counts_that_are_not_all_in_sql_are_not_final() -> None:
+    assert Tally(0, [], []).agrees
+    assert not Tally(1, [], []).agrees

@@ -21,7 +21,7 @@ def texts() -> Iterator[str]:
                 case ast.Call(func=ast.Name("say"), args=[ast.Constant(str(text)), *_]):
                     yield text
                 case ast.AnnAssign(annotation=ast.Name("Columns"), value=ast.Dict(keys=keys)):
-                    yield from (key.value for key in keys if isinstance(key, ast.Constant) and str(key.value))
+                    yield from (str(key.value) for key in keys if isinstance(key, ast.Constant) and key.value)
                 case ast.FunctionDef(decorator_list=[ast.Call(func=ast.Name("command" | "remote")), *_]):
                     yield str(ast.get_docstring(node)).split("\n", 1)[0]
 

@@ -73,6 +73,12 @@ async def test_a_second_daemon_on_one_sqlite_store_is_refused_with_the_way_out(
                 pass
 
 
+async def test_what_the_block_raises_leaves_it_as_itself(valkey: ValkeyProcess, make_settings: MakeSettings) -> None:
+    with pytest.raises(ZeroDivisionError):
+        async with Quotaflow.open(make_settings(valkey.url), role="daemon") as qf, qf.working():
+            raise ZeroDivisionError
+
+
 async def test_no_redis_is_one_line(make_settings: MakeSettings, tmp_path: Path) -> None:
     with pytest.raises(Unavailable, match="Redis cannot be reached") as caught:
         async with Quotaflow.open(make_settings(f"unix://{tmp_path}/nobody.sock")):

@@ -75,16 +75,14 @@ BAD_IDS = [
     "x" * 129,
     "é" * 65,
     "x" * 10_000,
-    ".",
-    "..",
 ]
 
 
-@pytest.mark.parametrize("quota_id", BAD_IDS)
-@pytest.mark.parametrize("field", ["id", "name"])
+@pytest.mark.parametrize(
+    ("field", "quota_id"),
+    [*(("id", text) for text in (*BAD_IDS, ".", "..")), *(("name", text) for text in BAD_IDS)],
+)
 async def test_a_bad_id_or_name_is_refused(house: House, field: str, quota_id: str) -> None:
-    if field == "name" and quota_id in (".", ".."):
-        pytest.skip("names stand in no address")
     body = json.dumps({**SOUND, field: quota_id}).encode()
     assert (await refused(house, "POST", "/api/quotas", body, 422))["field"] == field
 

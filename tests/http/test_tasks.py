@@ -88,6 +88,7 @@ async def test_a_task_with_a_disabled_quota_is_a_conflict(house: House) -> None:
     answer = await house.client.post("/api/tasks/fails/trigger")
     await house.client.patch("/api/quotas/plenty", json={"enabled": True})
     assert (answer.status_code, answer.json()["code"]) == (409, "quota_disabled")
+    assert answer.json()["retry_after"] is None
 
 
 @pytest.mark.parametrize(("method", "act"), [("GET", ""), ("PATCH", ""), ("POST", "/trigger")])

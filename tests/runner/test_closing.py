@@ -332,6 +332,7 @@ async def test_the_beat_goes_on_after_redis_was_away(bench: Bench, valkey: Valke
     with pytest.raises(Unavailable):
         await leases.sweep()
     beating = asyncio.create_task(leases.run())
+    await until(lambda: asleep(clock))
     valkey.start()
 
     async def lost() -> bool:

@@ -179,7 +179,7 @@ async def test_a_call_waits_as_long_as_the_server_says(desk: Desk) -> None:
 async def test_a_call_that_would_wait_too_long_raises_and_is_traced_as_limited(
     desk: Desk, max_wait: float, cost: float, reason: Reason
 ) -> None:
-    await desk.bench.batcher.ask((("scarce", "", 1_000_000),))
+    await desk.bench.batcher.acquire((("scarce", "", 1_000_000),))
     began: list[int] = []
 
     async def never() -> None:

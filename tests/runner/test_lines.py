@@ -25,7 +25,7 @@ class PlainBatcher:
         self.asked = 0
         self.away = False
 
-    async def ask(self, wants: Wants) -> Decision:
+    async def acquire(self, wants: Wants) -> Decision:
         self.asked += 1
         await asyncio.sleep(0)
         if self.away:

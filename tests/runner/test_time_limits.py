@@ -235,8 +235,9 @@ async def test_a_child_that_swallows_it_leaves_the_task_in_peace(executor: Execu
 
 async def test_a_plain_error_thrown_by_what_it_awaits_reaches_the_coroutine(executor: Executor) -> None:
     async def job() -> None:
-        failing = asyncio.get_running_loop().create_future()
-        failing.set_exception(LookupError())
+        loop = asyncio.get_running_loop()
+        failing = loop.create_future()
+        loop.call_soon(failing.set_exception, LookupError())
         with pytest.raises(LookupError):
             await failing
         await asyncio.sleep(0)

@@ -321,6 +321,30 @@ async def test_a_database_in_memory_lasts_from_run_to_run(url: str) -> None:
     await sessions.close()
 
 
+async def test_on_postgresql_a_cancelled_statement_ends_at_once_and_is_rolled_back(postgres: str) -> None:
+    sessions = Sessions(postgres)
+    executor = Executor(SystemClock(), sessions)
+
+    async def prepare(session: AsyncSession) -> None:
+        await session.execute(text("CREATE TABLE notes (said TEXT UNIQUE)"))
+        await session.execute(note("a"))
+
+    async def slow(session: AsyncSession) -> None:
+        await session.execute(note("b"))
+        await session.execute(text("SELECT pg_sleep(60)"))
+
+    async def look(session: AsyncSession) -> None:
+        said = await session.execute(text("SELECT said FROM notes"))
+        assert said.scalars().all() == ["a"]
+
+    jobs = {"prepare": prepare, "slow": slow, "look": look}
+    tasks = [task_of(job, name, soft_time_limit=0.2 if job is slow else None) for name, job in jobs.items()]
+    async with asyncio.timeout(20):
+        outcomes = [await executor.execute(task, a_run()) for task in tasks]
+    assert [outcome.status for outcome in outcomes] == [Status.OK, Status.SOFT_TIMEOUT, Status.OK]
+    await sessions.close()
+
+
 async def test_sessions_that_nobody_asked_for_can_be_closed(notes: Notes) -> None:
     sessions = Sessions(notes.url)
     await sessions.close()

@@ -60,22 +60,25 @@ class QuotaTally:
 
 @dataclass(frozen=True, slots=True)
 class Tally:
-    """Everything counted."""
+    """Everything counted. `left`: facts that SQL does not have yet, so that the counts are not final."""
 
+    left: int
     tasks: Sequence[TaskTally]
     quotas: Sequence[QuotaTally]
 
     @property
     def agrees(self) -> bool:
         """Nothing was lost."""
-        return all(task.agrees for task in self.tasks) and all(quota.agrees for quota in self.quotas)
+        counted = all(task.agrees for task in self.tasks) and all(quota.agrees for quota in self.quotas)
+        return counted and not self.left
 
 
 async def tally(qf: Quotaflow, daemon: Daemon, since: Since, clock: Clock) -> Tally:
     """Count, again and again until the last batch is in SQL, for at most 10 s."""
     until_s = clock.mono_s() + AGREE_S
     while True:
-        counted = Tally(await _tasks(qf, since), await _quotas(qf, daemon))
+        stats = await asyncio.to_thread(daemon.ask, "GET", "/api/stats")
+        counted = Tally(stats["log_queue_len"], await _tasks(qf, since), await _quotas(qf, stats["quotas"]))
         if counted.agrees or clock.mono_s() > until_s:
             return counted
         await clock.sleep(LOOK_EVERY_S)
@@ -120,9 +123,8 @@ def _due_between(view: TaskView, first_us: int, last_us: int) -> int:
     return count
 
 
-async def _quotas(qf: Quotaflow, daemon: Daemon) -> list[QuotaTally]:
-    answer = await asyncio.to_thread(daemon.ask, "GET", "/api/stats")
-    http = {quota_id: (each["allowed"], each["limited"]) for quota_id, each in answer["quotas"].items()}
+async def _quotas(qf: Quotaflow, stats: Mapping[str, Mapping[str, int]]) -> list[QuotaTally]:
+    http = {quota_id: (each["allowed"], each["limited"]) for quota_id, each in stats.items()}
     sql = {each.quota_id: (each.allowed, each.limited) for each in await qf.store.snapshots()}
     return [
         QuotaTally(
