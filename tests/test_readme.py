@@ -20,7 +20,11 @@ async def test_the_first_example_runs_as_it_stands(tmp_path: Path) -> None:
     (tmp_path / "config.toml").write_text(blocks("toml")[0])
     (tmp_path / "example.py").write_text(blocks("python")[0])
     example = await asyncio.create_subprocess_exec(
-        sys.executable, "example.py", cwd=tmp_path, stdout=subprocess.PIPE, env={"PYTHONPATH": str(ROOT), "PATH": ""}
+        sys.executable,
+        "example.py",
+        cwd=tmp_path,
+        stdout=subprocess.PIPE,
+        env={"PYTHONPATH": str(ROOT), "PATH": ""},
     )
     async with asyncio.timeout(30):
         out, _ = await example.communicate()
@@ -33,7 +37,9 @@ def test_every_python_example_compiles() -> None:
         compile(block, "README.md", "exec")
 
 
-@pytest.mark.parametrize("name", ["scripts/start", "scripts/test", "scripts/check", "scripts/bench", ".ci/run"])
+@pytest.mark.parametrize(
+    "name", ["scripts/start", "scripts/test", "scripts/check", "scripts/bench", ".ci/run"]
+)
 def test_the_commands_that_are_named_can_be_run(name: str) -> None:
     assert (ROOT / name).stat().st_mode & 0o111
 

@@ -8,6 +8,7 @@ import tempfile
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from datetime import UTC, datetime
+from itertools import pairwise
 from pathlib import Path
 
 import asyncpg
@@ -51,8 +52,11 @@ async def measure(report: Report) -> None:
 @contextlib.asynccontextmanager
 async def _sqlite() -> AsyncIterator[Place]:
     with tempfile.TemporaryDirectory() as folder:
+
         async def ask(query: str) -> list[tuple[object, ...]]:
-            with contextlib.closing(sqlite3.connect(f"file:{folder}/quotaflow.db?mode=ro", uri=True)) as connection:
+            with contextlib.closing(
+                sqlite3.connect(f"file:{folder}/quotaflow.db?mode=ro", uri=True)
+            ) as connection:
                 return connection.execute(query).fetchall()
 
         yield {"data_dir": folder}, ask
@@ -64,6 +68,7 @@ async def _postgres(server: PostgresProcess) -> AsyncIterator[Place]:
         async with server.database() as url:
             connection = await asyncpg.connect(url.replace("+asyncpg", ""), timeout=10)
             try:
+
                 async def ask(query: str) -> list[tuple[object, ...]]:
                     return [tuple(row) for row in await connection.fetch(query)]
 
@@ -78,7 +83,9 @@ async def _once(settings: dict[str, str], ask: Ask) -> dict[str, float]:
     with ValkeyProcess() as valkey:
         given = {**settings, "redis__url": valkey.url}
         rows = str(Path(settings["data_dir"], "rows"))
-        async with child("daemon", settings=given, crons=[cron], tasks=TASKS, limited_every=2, rows=rows) as daemon:
+        async with child(
+            "daemon", settings=given, crons=[cron], tasks=TASKS, limited_every=2, rows=rows
+        ) as daemon:
             assert time.time() < due_s - 0.5, "the daemon was not ready in time: raise OPENING_S"
             await asyncio.sleep(due_s - 0.3 - time.time())
             before = await daemon.ask("figures")
@@ -109,7 +116,7 @@ async def _until_written(ask: Ask, due_s: int) -> float:
 
 def _misplaced(numbers: list[int]) -> int:
     """Count neighbours in the wrong order."""
-    return sum(1 for first, second in zip(numbers, numbers[1:], strict=False) if first > second)
+    return sum(1 for first, second in pairwise(numbers) if first > second)
 
 
 def _late(rows: list[Row]) -> dict[str, float]:

@@ -90,7 +90,9 @@ def say(**answer: object) -> None:
 async def listen(figures: Callable[[], Answer]) -> None:
     """Say that we are ready; answer every line with figures and the CPU time so far; return when stdin ends."""
     reader = asyncio.StreamReader()
-    await asyncio.get_running_loop().connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), sys.stdin)
+    await asyncio.get_running_loop().connect_read_pipe(
+        lambda: asyncio.StreamReaderProtocol(reader), sys.stdin
+    )
     say(ready=True)
     while await reader.readline():
         say(cpu_s=time.process_time(), rss_kb=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, **figures())

@@ -98,8 +98,13 @@ async def measure_arrivals(report: Report, deciders: Mapping[str, Decide], secon
     report.show("open loop", figures)
 
 
-def _tell(report: Report, callers: int, keys: int, found: dict[str, list[tuple[float, float, float]]]) -> None:
-    middle = {name: [statistics.median(column) for column in zip(*rounds, strict=True)] for name, rounds in found.items()}
+def _tell(
+    report: Report, callers: int, keys: int, found: dict[str, list[tuple[float, float, float]]]
+) -> None:
+    middle = {
+        name: [statistics.median(column) for column in zip(*rounds, strict=True)]
+        for name, rounds in found.items()
+    }
     best = max(middle[name][0] for name in PEERS)
     report.show(
         f"{callers} callers, {keys:,} keys",
@@ -116,7 +121,9 @@ def _tell(report: Report, callers: int, keys: int, found: dict[str, list[tuple[f
     )
     least = {(256, 10_000): 10.0, (32, 10_000): 5.0, (1, 10_000): 1.0}.get((callers, keys))
     if least is not None:
-        report.at_least(f"{callers} callers x {keys:,} keys, against the best peer", middle[OURS][0] / best, least, "x")
+        report.at_least(
+            f"{callers} callers x {keys:,} keys, against the best peer", middle[OURS][0] / best, least, "x"
+        )
 
 
 async def main(*, quick: bool, json_file: Path | None) -> int:

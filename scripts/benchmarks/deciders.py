@@ -33,7 +33,9 @@ def key_of(keys: int) -> str:
 async def ours(url: str, folder: Path) -> AsyncIterator[Decide]:
     """`Quotaflow.acquire` itself, with its store, journal and flusher running."""
     quota = make_quota(id="api", capacity=CAPACITY, refill_rate=RATE)
-    settings = load(None, environ={}, redis__url=url, data_dir=str(folder)).model_copy(update={"quotas": (quota,)})
+    settings = load(None, environ={}, redis__url=url, data_dir=str(folder)).model_copy(
+        update={"quotas": (quota,)}
+    )
     async with Quotaflow.open(settings) as qf:
         yield lambda keys: qf.acquire("api", key=key_of(keys))
 
@@ -63,7 +65,7 @@ async def fastapi(url: str, _folder: Path) -> AsyncIterator[Decide]:
     """`fastapi-limiter`, the check that it makes for a request."""
     redis = Redis.from_pool(BlockingConnectionPool.from_url(url, max_connections=POOL))
     await FastAPILimiter.init(redis)
-    limiter = RateLimiter(times=CAPACITY, seconds=1)
+    limiter: Any = RateLimiter(times=CAPACITY, seconds=1)
     yield lambda keys: limiter._check(f"bench:{key_of(keys)}")
     await redis.aclose()
 
@@ -78,5 +80,11 @@ async def bare(url: str, _folder: Path) -> AsyncIterator[Decide]:
 
 
 OURS = "quotaflow"
-DECIDERS = {OURS: ours, "limits": limits, "throttled-py": throttled, "fastapi-limiter": fastapi, "bare EVALSHA": bare}
+DECIDERS = {
+    OURS: ours,
+    "limits": limits,
+    "throttled-py": throttled,
+    "fastapi-limiter": fastapi,
+    "bare EVALSHA": bare,
+}
 PEERS = ("limits", "throttled-py", "fastapi-limiter")

@@ -8,7 +8,19 @@ from pathlib import Path
 
 from quotaflow.redis_server.launch import binary_path
 
-PACKAGES = ("redis", "hiredis", "uvloop", "SQLAlchemy", "asyncpg", "aiosqlite", "apscheduler", "arq", "limits", "throttled-py", "fastapi-limiter")
+PACKAGES = (
+    "redis",
+    "hiredis",
+    "uvloop",
+    "SQLAlchemy",
+    "asyncpg",
+    "aiosqlite",
+    "apscheduler",
+    "arq",
+    "limits",
+    "throttled-py",
+    "fastapi-limiter",
+)
 
 
 def describe() -> dict[str, object]:
@@ -19,7 +31,9 @@ def describe() -> dict[str, object]:
         "load_before": os.getloadavg()[0],
         "python": f"{platform.python_implementation()} {platform.python_version()}",
         "system": platform.platform(),
-        "valkey": subprocess.run([binary_path(), "--version"], capture_output=True, text=True, check=True).stdout.strip(),
+        "valkey": subprocess.run(
+            [binary_path(), "--version"], capture_output=True, text=True, check=True
+        ).stdout.strip(),
         "packages": {name: version(name) for name in PACKAGES},
     }
 

@@ -5,6 +5,7 @@ import math
 import tempfile
 import time
 from pathlib import Path
+from typing import Any
 
 from benchmarks import arq_peer
 from benchmarks.children import child
@@ -32,7 +33,11 @@ async def measure(report: Report) -> None:
     middle = {NAMES[module]: medians(figures) for module, figures in found.items()}
     ours = middle[NAMES["daemon"]]
     table = {
-        name: {**row, "p99 / ours": round(row["p99"] / ours["p99"], 2), "cpu / ours": round(row["cpu us"] / ours["cpu us"], 2)}
+        name: {
+            **row,
+            "p99 / ours": round(row["p99"] / ours["p99"], 2),
+            "cpu / ours": round(row["cpu us"] / ours["cpu us"], 2),
+        }
         for name, row in middle.items()
     }
     report.show(f"1 process, {TASKS:,} ticks a second", {name: dict(row) for name, row in table.items()})
@@ -41,7 +46,7 @@ async def measure(report: Report) -> None:
 async def _once(module: str, seconds: int) -> dict[str, float]:
     with ValkeyProcess() as valkey, tempfile.TemporaryDirectory() as folder:
         rows_file = Path(folder, "rows")
-        given = {
+        choices: dict[str, dict[str, Any]] = {
             "daemon": {
                 "settings": {"data_dir": folder, "redis__url": valkey.url},
                 "crons": EVERY_SECOND[:250],
@@ -49,8 +54,8 @@ async def _once(module: str, seconds: int) -> dict[str, float]:
             },
             "apscheduler_peer": {},
             "arq_peer": {"socket": str(valkey.socket)},
-        }[module]
-        async with child(module, tasks=TASKS, rows=str(rows_file), **given) as running:
+        }
+        async with child(module, tasks=TASKS, rows=str(rows_file), **choices[module]) as running:
             from_s = math.ceil(time.time()) + SETTLE_S
             await asyncio.sleep(from_s - 0.2 - time.time())
             before = await running.ask("figures")

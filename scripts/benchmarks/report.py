@@ -37,7 +37,9 @@ class Report:
         """Keep one line of figures per subject, and print them as a table."""
         self.figures[title] = found
         columns = list(dict.fromkeys(name for figures in found.values() for name in figures))
-        rows = [[subject, *[_text(figures.get(name)) for name in columns]] for subject, figures in found.items()]
+        rows = [
+            [subject, *[_text(figures.get(name)) for name in columns]] for subject, figures in found.items()
+        ]
         _table([title, *columns], rows)
 
     def show_bars(self) -> None:

@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 
-from benchmarks import burst, cost, machine, peers, weight, together
+from benchmarks import burst, cost, machine, peers, together, weight
 from benchmarks.report import Report
 
 Scenario = Callable[[Report], Awaitable[None]]

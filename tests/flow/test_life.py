@@ -73,7 +73,9 @@ async def test_a_second_daemon_on_one_sqlite_store_is_refused_with_the_way_out(
                 pass
 
 
-async def test_what_the_block_raises_leaves_it_as_itself(valkey: ValkeyProcess, make_settings: MakeSettings) -> None:
+async def test_what_the_block_raises_leaves_it_as_itself(
+    valkey: ValkeyProcess, make_settings: MakeSettings
+) -> None:
     with pytest.raises(ZeroDivisionError):
         async with Quotaflow.open(make_settings(valkey.url), role="daemon") as qf, qf.working():
             raise ZeroDivisionError

@@ -17,13 +17,14 @@ import pytest
 from quotaflow.edges.http.auth import admin_token
 from quotaflow.edges.http.place import bound_socket, find_socket
 from quotaflow.edges.http.server import base_url, listen, serve
-from quotaflow.errors import ConfigError
+from quotaflow.errors import ConfigError, NotFound
 from quotaflow.redis_server.place import SOCKET_PATH_MAX
 from quotaflow.settings import Http, Settings
 from tests.http.house import PROBLEM, House, until
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
+SLOW = "/api/traces/slow"
 CONNECTION = "quotaflow.edges.http.connection"
 
 
@@ -192,20 +193,13 @@ async def test_it_ends_at_once_with_idle_and_half_open_connections(house: House,
 async def test_an_answer_under_way_may_be_finished(
     house: House, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    asked, go_on = asyncio.Event(), asyncio.Event()
-
-    async def slow(*_: object) -> list[object]:
-        asked.set()
-        await go_on.wait()
-        return []
-
-    monkeypatch.setattr(house.qf.store, "list_tasks", slow)
+    asked, go_on = slow_traces(house, monkeypatch)
     async with serving(house, tmp_path) as served, served.owner() as owner:
-        answer = asyncio.create_task(owner.get("/api/tasks"))
-        await asked.wait()
+        answer = asyncio.create_task(owner.get(SLOW))
+        await asked.acquire()
         served.task.cancel()
         go_on.set()
-        assert (await answer).json() == {"items": [], "next_cursor": None}
+        assert (await answer).json()["code"] == "not_found"
 
 
 async def test_requests_leave_no_line_in_the_log(
@@ -252,22 +246,15 @@ async def test_the_clock_of_a_request_stops_when_it_is_complete(
     house: House, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(f"{CONNECTION}.READ_S", 0.05)
-    asked, go_on = asyncio.Event(), asyncio.Event()
-
-    async def slow(*_: object) -> list[object]:
-        asked.set()
-        await go_on.wait()
-        return []
-
-    monkeypatch.setattr(house.qf.store, "list_tasks", slow)
+    asked, go_on = slow_traces(house, monkeypatch)
     async with serving(house, tmp_path) as served, served.owner() as owner:
-        answer = asyncio.create_task(owner.get("/api/tasks"))
-        await asked.wait()
+        answer = asyncio.create_task(owner.get(SLOW))
+        await asked.acquire()
         reader, writer = await served.raw()
         assert await all_of(reader) == b"", "one that came later was hung up on"
         writer.close()
         go_on.set()
-        assert (await answer).status_code == 200
+        assert (await answer).status_code == 404
 
 
 async def test_a_client_that_does_not_read_is_hung_up_on(
@@ -351,27 +338,20 @@ async def test_when_all_are_busy_a_newcomer_is_told_to_come_back(
     house: House, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(f"{CONNECTION}.MAX_CONNECTIONS", 2)
-    asked, go_on = asyncio.Semaphore(0), asyncio.Event()
-
-    async def slow(*_: object) -> list[object]:
-        asked.release()
-        await go_on.wait()
-        return []
-
-    monkeypatch.setattr(house.qf.store, "list_tasks", slow)
+    asked, go_on = slow_traces(house, monkeypatch)
     async with (
         serving(house, tmp_path) as served,
         served.owner() as one,
         served.owner() as two,
         served.owner() as late,
     ):
-        busy = [asyncio.create_task(client.get("/api/tasks")) for client in (one, two)]
+        busy = [asyncio.create_task(client.get(SLOW)) for client in (one, two)]
         for _ in busy:
             await asked.acquire()
         answer = await late.get("/livez")
         assert (answer.status_code, answer.headers["retry-after"]) == (503, "1")
         go_on.set()
-        assert [(await task).status_code for task in busy] == [200, 200]
+        assert [(await task).status_code for task in busy] == [404, 404]
 
 
 async def test_a_large_body_is_refused_before_it_is_sent(house: House, tmp_path: Path) -> None:
@@ -400,6 +380,19 @@ async def test_an_upgrade_to_websocket_is_no_way_in(house: House, tmp_path: Path
             "/api/quotas", headers={**headers, "sec-websocket-key": "eHh4eHh4eHh4eHh4eHh4eA=="}
         )
         assert answer.status_code == 401
+
+
+def slow_traces(house: House, monkeypatch: pytest.MonkeyPatch) -> tuple[asyncio.Semaphore, asyncio.Event]:
+    """Make reading a trace wait: the first value counts who has asked, the second lets them all go on."""
+    asked, go_on = asyncio.Semaphore(0), asyncio.Event()
+
+    async def slow(*_: object) -> None:
+        asked.release()
+        await go_on.wait()
+        raise NotFound("no such trace")
+
+    monkeypatch.setattr(house.qf.store, "get_trace", slow)
+    return asked, go_on
 
 
 async def all_of(reader: asyncio.StreamReader) -> bytes:

@@ -22,7 +22,7 @@ def main() -> None:
         server = asyncio.run(open_embedded(Path(line.rstrip("\n"))))
         run_id, pid = look(server.url)
         answer = {"url": server.url, "started": server.started, "run_id": run_id, "pid": pid}
-        print(json.dumps(answer), flush=True)  # noqa: T201  the other process reads it
+        print(json.dumps(answer), flush=True)
 
 
 if __name__ == "__main__":

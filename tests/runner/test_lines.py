@@ -147,7 +147,9 @@ async def test_a_wait_that_is_too_long_is_refused_at_once(
     lines: Lines, limiter: PlainBatcher, clock: ManualClock
 ) -> None:
     await take(lines)
-    with pytest.raises(QuotaExceeded, match=r'"api" has units again in 1 s; the call may wait 0\.9 s') as caught:
+    with pytest.raises(
+        QuotaExceeded, match=r'"api" has units again in 1 s; the call may wait 0\.9 s'
+    ) as caught:
         await take(lines, max_wait=0.9)
     assert (caught.value.retry_after, caught.value.quota_id) == (1.0, "api")
     assert (clock.mono_s(), limiter.asked, lines.waiting) == (0, 2, 0)
