@@ -122,7 +122,7 @@ class Storing:
 
         self.flusher = Flusher(self.reader, keys.JOURNAL, writer.batch, trim, clock, batch=journal.batch)
         self.recovery = Recovery(store, lambda: restore.look(base.plain), self.flusher)
-        self.duty = Duty("flusher", base.admission, clock)
+        self.duty = Duty("flusher", base.admission, clock, shared=store.is_shared)
         self.quotas = QuotaDesk(store, base.quota_state)
         self.snapshotter = Snapshotter(
             self.quotas.levels, writer.snapshots, clock, every_s=journal.flush_every_s

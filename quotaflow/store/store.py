@@ -42,6 +42,11 @@ class Store:
             raise
         return cls(database, clock or SystemClock())
 
+    @property
+    def is_shared(self) -> bool:
+        """Say whether other processes may write this store too: PostgreSQL yes, SQLite never."""
+        return self._database.is_postgres
+
     async def close(self) -> None:
         """End every connection; may be called twice."""
         await self._database.close()

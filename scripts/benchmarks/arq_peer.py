@@ -19,10 +19,10 @@ MAX_JOBS = 100  # its default is 10
 rows = array("q")
 
 
-async def body(context: dict[Any, Any]) -> None:
+async def body(ctx: dict[Any, Any], *_: Any, **__: Any) -> None:
     """Note one run; the job's id ends with the millisecond at which it was due."""
     started_us = time.time_ns() // 1_000
-    name, due_ms = context["job_id"].rsplit(":", 1)
+    name, due_ms = ctx["job_id"].rsplit(":", 1)
     rows.extend((int(name), int(due_ms) * 1_000, started_us))
 
 

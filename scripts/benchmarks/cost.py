@@ -7,7 +7,7 @@ import time
 
 from benchmarks.children import Child, child
 from benchmarks.expressions import EVERY_SECOND
-from benchmarks.measure import medians
+from benchmarks.measure import cpu_s, medians
 from benchmarks.report import Report
 from tests.servers import ValkeyProcess
 
@@ -34,19 +34,14 @@ async def _once(seconds: int, *, limited_every: int) -> dict[str, float]:
     with ValkeyProcess() as valkey, tempfile.TemporaryDirectory() as folder, valkey.client() as client:
         settings = {"data_dir": folder, "redis__url": valkey.url}
         crons = EVERY_SECOND[:EXPRESSIONS]
-
-        def server_s() -> float:
-            used = client.info("cpu")
-            return float(used["used_cpu_user"] + used["used_cpu_sys"])
-
         async with child("claiming", settings=settings, crons=crons, tasks=0, limited_every=0) as idle:
             resting_s = (await _spent(idle, seconds=3))["cpu_s"] / 3
         work = {"crons": crons, "tasks": TASKS, "limited_every": limited_every}
         async with child("claiming", settings=settings, **work) as claiming:
-            before_s = server_s()
+            before_s = cpu_s(client)
             spent = await _spent(claiming, seconds=seconds)
             granted = spent["granted"]
-            server_us = (server_s() - before_s) / granted * 1e6
+            server_us = (cpu_s(client) - before_s) / granted * 1e6
     return {
         "our us/claim": (spent["cpu_s"] - resting_s * seconds) / granted * 1e6,
         "server us/claim": server_us,

@@ -1,9 +1,13 @@
 """Figures from samples."""
 
+import math
 import statistics
 from array import array
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
+
+from redis import Redis
 
 Row = tuple[int, int, int]  # task number, scheduled for, body started; moments in microseconds
 
@@ -15,10 +19,10 @@ def quantile(values: Sequence[float], share: float) -> float:
 
 
 def spread(values: Sequence[float]) -> dict[str, float]:
-    """Return median, P95, P99 and the greatest; rounded, for people."""
-    if not values:
-        return {}
+    """Return median, P95, P99 and the greatest, rounded for people; NaN when nothing was measured."""
     points = {"p50": 0.5, "p95": 0.95, "p99": 0.99, "max": 1.0}
+    if not values:
+        return dict.fromkeys(points, math.nan)
     return {name: round(quantile(values, share), 2) for name, share in points.items()}
 
 
@@ -41,3 +45,9 @@ def lateness_ms(rows: Sequence[Row]) -> list[float]:
 def within(rows: Sequence[Row], from_s: int, seconds: int) -> list[Row]:
     """Keep the runs that were due in these seconds."""
     return [row for row in rows if from_s <= row[1] // 1_000_000 < from_s + seconds]
+
+
+def cpu_s(server: Redis) -> float:
+    """Return the CPU time that a server has used."""
+    used: Any = server.info("cpu")
+    return float(used["used_cpu_user"]) + float(used["used_cpu_sys"])

@@ -5,16 +5,16 @@ import math
 import tempfile
 import time
 from pathlib import Path
-from typing import Any
 
 from benchmarks import arq_peer
 from benchmarks.children import child
 from benchmarks.expressions import EVERY_SECOND
-from benchmarks.measure import lateness_ms, medians, read_rows, spread, within
+from benchmarks.measure import cpu_s, lateness_ms, medians, read_rows, spread, within
 from benchmarks.report import Report
 from tests.servers import ValkeyProcess
 
 TASKS = 1_000
+EXPRESSIONS = 250
 SETTLE_S = 3
 NAMES = {
     "daemon": "quotaflow (1 daemon, SQLite, 50 workers, queue 1,000)",
@@ -44,23 +44,15 @@ async def measure(report: Report) -> None:
 
 
 async def _once(module: str, seconds: int) -> dict[str, float]:
-    with ValkeyProcess() as valkey, tempfile.TemporaryDirectory() as folder:
+    with ValkeyProcess() as valkey, tempfile.TemporaryDirectory() as folder, valkey.client() as client:
         rows_file = Path(folder, "rows")
-        choices: dict[str, dict[str, Any]] = {
-            "daemon": {
-                "settings": {"data_dir": folder, "redis__url": valkey.url},
-                "crons": EVERY_SECOND[:250],
-                "limited_every": 2,
-            },
-            "apscheduler_peer": {},
-            "arq_peer": {"socket": str(valkey.socket)},
-        }
-        async with child(module, tasks=TASKS, rows=str(rows_file), **choices[module]) as running:
+        given = _given(module, folder, valkey)
+        async with child(module, tasks=TASKS, rows=str(rows_file), **given) as running:
             from_s = math.ceil(time.time()) + SETTLE_S
             await asyncio.sleep(from_s - 0.2 - time.time())
-            before = await running.ask("figures")
+            before, server_s = await running.ask("figures"), cpu_s(client)
             await asyncio.sleep(seconds)
-            after = await running.ask("figures")
+            after, server_s = await running.ask("figures"), cpu_s(client) - server_s
             await asyncio.sleep(1)
         rows = within(read_rows(rows_file), from_s, seconds)
     fired = max(1, after["fired"] - before["fired"])
@@ -68,4 +60,17 @@ async def _once(module: str, seconds: int) -> dict[str, float]:
         "done %": 100 * len(rows) / (TASKS * seconds),
         **spread(lateness_ms(rows)),
         "cpu us": (after["cpu_s"] - before["cpu_s"]) / fired * 1e6,
+        "server us": server_s / fired * 1e6,
     }
+
+
+def _given(module: str, folder: str, valkey: ValkeyProcess) -> dict[str, object]:
+    """Return what a child needs beside the number of tasks."""
+    match module:
+        case "daemon":
+            settings = {"data_dir": folder, "redis__url": valkey.url}
+            return {"settings": settings, "crons": EVERY_SECOND[:EXPRESSIONS], "limited_every": 2}
+        case "arq_peer":
+            return {"socket": str(valkey.socket)}
+        case _:
+            return {}

@@ -215,24 +215,28 @@ async def test_a_name_that_differs_from_the_id_finds_the_quota(
 async def test_calls_wait_in_line_then_are_refused_and_all_are_traced(
     valkey: ValkeyProcess, make_settings: MakeSettings, registry: Registry
 ) -> None:
-    @LimitCallTask(id="quote", name="Quote", quota_name="api", max_wait=0.5)
+    @LimitCallTask(id="quote", name="Quote", quota_name="api", max_wait=3)
     async def quote(symbol: str) -> str:
         return symbol.upper()
 
+    @LimitCallTask(id="rare", name="Rare", quota_name="slow", max_wait=3)
+    async def rare() -> None:
+        pass
+
     with pytest.raises(NotOpen, match="open Quotaflow"):
         await quote("x")
-    async with Quotaflow.open(make_settings(valkey.url, {"api": (1.0, 4.0)})) as qf:
-        assert await quote("a") == "A"
-        assert await quote("b") == "B"
-        await qf.quotas.change("api", refill_rate=0.01)
+    async with Quotaflow.open(make_settings(valkey.url, {"api": (1.0, 1.0), "slow": (1.0, 0.001)})) as qf:
+        assert await asyncio.gather(quote("a"), quote("b")) == ["A", "B"]
+        await rare()
         with pytest.raises(QuotaExceeded) as caught:
-            await quote("c")
+            await rare()
         assert caught.value.retry_after is not None
-        await until(lambda: enough(qf, TraceFilter(task_id="quote"), 3))
-        traces = (await qf.store.list_traces()).items
-        assert [trace.status for trace in traces] == [Status.LIMITED, Status.OK, Status.OK]
-        assert {trace.trigger for trace in traces} == {Trigger.CALL}
-        assert (traces[1].wait_ms or 0) > 200
+        await until(lambda: enough(qf, TraceFilter(), 4))
+        quotes = (await qf.store.list_traces(TraceFilter(task_id="quote"))).items
+        assert [(trace.status, trace.trigger) for trace in quotes] == [(Status.OK, Trigger.CALL)] * 2
+        assert max(trace.wait_ms or 0 for trace in quotes) > 500
+        refused = (await qf.store.list_traces(TraceFilter(status=Status.LIMITED))).items
+        assert [trace.task_id for trace in refused] == ["rare"]
 
 
 async def test_pausing_and_another_expression_act_at_once_and_survive_a_restart(

@@ -18,7 +18,7 @@ from quotaflow.edges.http.auth import admin_token
 from quotaflow.edges.http.place import bound_socket, find_socket
 from quotaflow.edges.http.server import base_url, listen, serve
 from quotaflow.errors import ConfigError, NotFound
-from quotaflow.redis_server.place import SOCKET_PATH_MAX
+from quotaflow.redis_server.place import SOCKET_PATH_MAX, short_socket
 from quotaflow.settings import Http, Settings
 from tests.http.house import PROBLEM, House, until
 
@@ -126,6 +126,19 @@ async def test_a_short_directory_that_others_can_enter_is_refused(tmp_path: Path
     (deep / "http.sock").symlink_to(shared / "http.sock")
     with pytest.raises(ConfigError, match="mode 0700"):
         find_socket(deep)
+
+
+async def test_a_short_directory_that_somebody_else_prepared_is_not_used(tmp_path: Path) -> None:
+    deep, run = tmp_path / ("x" * 60) / ("y" * 60), tmp_path.parent / "run"
+    deep.mkdir(parents=True)
+    run.mkdir()
+    prepared = short_socket(deep.resolve(), {"XDG_RUNTIME_DIR": str(run)}).parent
+    prepared.mkdir()
+    prepared.chmod(0o777)
+    refused = pytest.raises(ConfigError, match="mode 0700")
+    with refused, bound_socket(deep, {"XDG_RUNTIME_DIR": str(run)}):
+        pass
+    assert list(prepared.iterdir()) == []
 
 
 async def test_a_data_directory_that_cannot_be_written_is_one_line(tmp_path: Path) -> None:
