@@ -16,8 +16,8 @@
 --            then per request: how many callers share it, how many buckets it asks, and for each of these
 --            its 1-based index, then its cost in micro-units, integer 0 .. 9e15
 -- reply      one text of numbers and words, six for each request: how many callers were granted, why the others were
---            not (granted|limited|impossible|disabled|missing), index of the bucket that decided, what it holds in
---            micro-units, retry_after_us, reset_after_us (-1 = never)
+--            not (granted|limited|impossible|disabled|missing), index of the bucket that decided, what it held then in
+--            micro-units, retry_after_us, reset_after_us as it is after the whole batch (-1 = never)
 local lost = fenced(KEYS[1])
 if lost then return lost end
 local batch = ARGV[1]
@@ -105,14 +105,18 @@ while index <= #ARGV do
     local quota = bucket.quota
     quota.limited, quota.word, quota.retry = quota.limited + callers - granted, word, wait
   end
-  reply[#reply + 1] = digits(granted) .. ' ' .. word .. ' ' .. digits(slots[item]) .. ' ' .. digits(bucket.level) .. ' '
-    .. digits(wait) .. ' ' .. digits(bucket.quota.capacity and wait_for(bucket, bucket.capacity, now) or -1)
+  reply[#reply + 1] = granted .. ' ' .. word .. ' ' .. slots[item] .. ' ' .. digits(bucket.level) .. ' ' .. digits(wait)
+  reply[#reply + 1] = slots[item] -- its reset takes this place below
 end
 
+local resets = {}
 for number = 1, #buckets do
   local bucket = buckets[number]
-  if bucket.taken or bucket.jumped then save_bucket(bucket, KEYS[first_level + number - 1], now) end
+  local reset = bucket.quota.capacity and wait_for(bucket, bucket.capacity, now) or -1
+  resets[number] = digits(reset)
+  if bucket.taken or bucket.jumped then save_bucket(bucket, KEYS[first_level + number - 1], reset) end
 end
+for place = 2, #reply, 2 do reply[place] = resets[reply[place]] end
 for number = 1, quotas_count do
   note_decisions(KEYS[1 + number * 2], KEYS[2 + number * 2], quotas[number], now)
 end

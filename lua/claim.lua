@@ -154,7 +154,7 @@ for task, state in pairs(cursors) do
   if state.moved then redis.call('HSET', task, 'last_tick', digits(state.last)) end
 end
 for quota_key, bucket in pairs(buckets) do
-  if bucket.taken or bucket.jumped then save_bucket(bucket, bucket.item.level_key, now) end
+  if bucket.taken or bucket.jumped then save_bucket(bucket, bucket.item.level_key, -1) end
   note_decisions(quota_key, bucket.item.refused_key, bucket.quota, now)
 end
 if #facts > 0 then

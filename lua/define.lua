@@ -26,7 +26,7 @@ if quota.capacity and (stored or capacity > quota.capacity) then
   -- A level that is missing was full at the old size: it must not now mean full at the new one.
   local bucket = open_bucket(quota, KEYS[3], '', stored, now)
   bucket.level = math.min(bucket.level, capacity)
-  save_bucket(bucket, KEYS[4], now)
+  save_bucket(bucket, KEYS[4], -1)
 end
 redis.call('HSET', KEYS[3], 'name', ARGV[2], 'capacity', digits(capacity), 'refill_rate', digits(rate),
   'enabled', ARGV[5] == '1' and '1' or '0', 'version', digits(version))

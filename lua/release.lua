@@ -16,7 +16,7 @@ for number = 1, (#KEYS - 1) / 2 do
   if quota.capacity and stored then -- a level that is missing is full
     local bucket = open_bucket(quota, quota_key, ARGV[number * 2 - 1], stored, now)
     bucket.level = math.min(bucket.capacity, bucket.level + units)
-    save_bucket(bucket, level_key, now)
+    save_bucket(bucket, level_key, wait_for(bucket, bucket.capacity, now))
     given = given + 1
   end
 end

@@ -94,13 +94,13 @@ local function wait_for(bucket, cost, now)
   return math.max(1, gain - (now - bucket.at))
 end
 
--- A keyed level that would be full again need not be remembered: it expires then. One that never refills stays.
-local function save_bucket(bucket, level_key, now)
+-- A keyed level that would be full again need not be remembered: it expires then, `full_us` from now. One that never
+-- refills (-1) stays.
+local function save_bucket(bucket, level_key, full_us)
   local text = digits(bucket.level) .. ' ' .. digits(bucket.at)
-  local full_us = bucket.keyed and wait_for(bucket, bucket.capacity, now) or -1
-  if full_us < 0 then
-    redis.call('SET', level_key, text)
-  else
+  if bucket.keyed and full_us >= 0 then
     redis.call('SET', level_key, text, 'PX', digits(math.max(1, math.ceil(full_us / 1000))))
+  else
+    redis.call('SET', level_key, text)
   end
 end

@@ -43,7 +43,7 @@ class Owner(NamedTuple):
 Ask = Callable[..., Answer]
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def home() -> Iterator[Path]:
     """Give a directory whose servers end with the tests."""
     directory = ServerDirectory("cli")
@@ -51,7 +51,7 @@ def home() -> Iterator[Path]:
     directory.end()
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def owner(home: Path) -> Iterator[Owner]:
     """Run one daemon for all tests that only ask it."""
     (home / "config.toml").write_text(CONFIG.format(home=home))

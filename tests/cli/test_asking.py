@@ -82,6 +82,7 @@ def test_a_task_is_paused_resumed_rescheduled_and_run_now(at: Ask) -> None:
     run_id = str(answered(at("task", "trigger", "errand/1", "-o", "json"))["run_id"])
     assert ended(at, run_id)["status"] == "ok"
     assert "[red]An errand[/red]" in at("task", "list").out
+    assert "[red]An errand[/red]" in at("task", "show", "errand/1").out
 
 
 def ended(at: Ask, run_id: str) -> dict[str, object]:
@@ -138,19 +139,42 @@ def test_without_a_daemon_it_is_one_line_and_exit_code_3(ask: Ask) -> None:
     assert "quotaflow run" in alone.err
 
 
-def test_somebody_else_at_the_url_is_no_daemon(ask: Ask) -> None:
+@pytest.mark.parametrize(
+    ("answer", "code", "told"),
+    [
+        (b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello", 3, "{url} is no quotaflow daemon"),
+        (b"HTTP/1.1 502 Bad Gateway\r\nContent-Length: 6\r\n\r\n<html>", 1, "502: <html>"),
+        (b"", 3, "no daemon answers at {url} (RemoteProtocolError: "),
+    ],
+)
+def test_somebody_else_at_the_url_is_no_daemon(ask: Ask, answer: bytes, code: int, told: str) -> None:
     with socket.create_server(("127.0.0.1", 0)) as listening:
         url = f"http://127.0.0.1:{listening.getsockname()[1]}"
-        threading.Thread(target=greet_once, args=(listening,)).start()
+        stranger = threading.Thread(target=answer_once, args=(listening, answer))
+        stranger.start()
         other = ask("quota", "list", "--url", url)
-    assert (other.code, other.err) == (3, f"quotaflow: {url} is no quotaflow daemon\n")
+        stranger.join()
+    assert (other.code, len(other.err.splitlines())) == (code, 1)
+    assert other.err.startswith("quotaflow: " + told.format(url=url))
 
 
-def greet_once(listening: socket.socket) -> None:
+def answer_once(listening: socket.socket, answer: bytes) -> None:
     client = listening.accept()[0]
     with client:
         client.recv(65536)
-        client.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello")
+        client.sendall(answer)
+
+
+def test_a_list_of_several_pages_is_one_list(owner: Owner, monkeypatch: pytest.MonkeyPatch) -> None:
+    pages = {None: (["a", "b"], "b"), "b": (["c"], None)}
+
+    def ask_page(_method: str, _path: str, *, query: dict[str, str] | None = None) -> dict[str, object]:
+        items, following = pages[query["cursor"] if query else None]
+        return {"items": items, "next_cursor": following}
+
+    with contextlib.closing(Daemon(owner.home / "data")) as daemon:
+        monkeypatch.setattr(daemon, "ask", ask_page)
+        assert daemon.ask_all("/api/quotas") == {"items": ["a", "b", "c"], "next_cursor": None}
 
 
 def test_a_url_needs_the_token_and_takes_it_from_the_environment(

@@ -83,6 +83,19 @@ def test_the_schema_is_made_shown_and_left_to_a_daemon(ask: Ask, at: Ask) -> Non
     assert (refused.code, len(refused.err.splitlines())) == (2, 1)
 
 
+def test_a_store_that_is_none_is_one_line(ask: Ask, tmp_path: Path) -> None:
+    (tmp_path / "d").mkdir()
+    (tmp_path / "d" / "quotaflow.db").write_bytes(b"not a database" * 100)
+    seen = ask("db", "current", "--data-dir", "d")
+    assert (seen.code, seen.out, len(seen.err.splitlines())) == (3, "", 1)
+
+
+def test_a_data_directory_that_is_a_file_is_exit_code_1(ask: Ask, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    seen = ask("doctor", "--data-dir", "file", "-o", "json")
+    assert (seen.code, levels(seen.out)["data_dir"]) == (1, "error")
+
+
 async def test_the_printed_statements_make_a_store_for_sqlite(ask: Ask, tmp_path: Path) -> None:
     with sqlite3.connect(tmp_path / "made.db") as connection:
         connection.executescript(ddl("sqlite"))

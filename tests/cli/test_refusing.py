@@ -1,11 +1,13 @@
 """What cannot start, or breaks, says so in a line each; the exit code says what kind of trouble it is."""
 
 import logging
+import socket
 import sys
 from pathlib import Path
 
 import pytest
 
+from quotaflow.edges.cli.demo import free_or_any
 from tests.cli.conftest import Ask
 
 
@@ -71,3 +73,15 @@ def test_an_unknown_command_is_usage(ask: Ask) -> None:
     told = ask("quotas")
     assert (told.code, told.out) == (2, "")
     assert "Traceback" not in told.err
+
+
+def test_no_command_and_a_question_show_the_help(ask: Ask) -> None:
+    assert "Usage:" in ask().out + ask("--help").out
+    assert ask("version").code == 0
+
+
+def test_the_demo_takes_another_port_when_its_own_is_taken() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        assert free_or_any(port) == 0
+    assert free_or_any(port) == port

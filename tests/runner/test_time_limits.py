@@ -13,6 +13,7 @@ from quotaflow import SoftTimeLimitExceeded
 from quotaflow.model import Outcome, Reason, Status
 from quotaflow.runner import execute
 from quotaflow.runner.execute import Executor
+from quotaflow.runner.limits import SoftLimit
 from tests.runner.conftest import a_run, outcome_of, task_of
 
 SOFT = 0.02
@@ -188,7 +189,11 @@ async def test_a_task_that_is_quicker_hears_nothing(executor: Executor) -> None:
         await asyncio.sleep(0)
 
     assert ending(await outcome_of(executor, job, soft_time_limit=SOFT)) == (Status.OK, None, None)
-    await asyncio.sleep(2 * SOFT)  # the timer is gone with the run
+
+
+async def test_what_comes_after_the_limited_part_is_not_cancelled() -> None:
+    await SoftLimit(asyncio.sleep(0), SOFT)
+    await asyncio.sleep(2 * SOFT)
 
 
 async def test_a_timeout_of_the_tasks_own_in_the_same_instant_comes_first_and_hides_nothing(

@@ -46,7 +46,7 @@ def demo(
     settings = load(
         CONFIG,
         data_dir=data_dir,
-        http__port=_free(PORT) if port is None else port,
+        http__port=free_or_any(PORT) if port is None else port,
         redis__url="embedded",
         store__url="",
         tasks__database_url="",
@@ -94,7 +94,7 @@ def _fresh_token() -> SecretStr:
     return SecretStr(secrets.token_urlsafe(24))
 
 
-def _free(port: int) -> int:
+def free_or_any(port: int) -> int:
     """Return the port, or 0 (any) when somebody has it."""
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
