@@ -46,6 +46,6 @@ def test_a_killed_demo_is_taken_up_where_it_was(place: Path) -> None:
         assert demo.stop(signal.SIGKILL) == -signal.SIGKILL
     with Background("demo", "--port", "0", cwd=place, LANG="zh_CN.UTF-8") as again:
         again.wait_for("collect_payments")
-        assert again.stop(signal.SIGINT) == 0
+        assert again.stop(signal.SIGINT) == 0, again.out
         assert (again.err, again.out.splitlines()[-1]) == ("", "✓ 每次触发都有记录，所有计数一致")
         assert counts(again.out, "measure_disk")[0] >= 1

@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 from urllib.parse import quote
 
 import httpx
+from redis import Redis
 
 from quotaflow import LimitTask, Quotaflow, SchedulerTask
 from quotaflow.edges.http.app import create_app
@@ -30,7 +31,7 @@ class House:
     """An open Quotaflow, and two clients: one trusted, one over "TCP" without a token."""
 
     qf: Quotaflow
-    valkey: ValkeyProcess
+    redis: Redis
     client: httpx.AsyncClient
     stranger: httpx.AsyncClient
 
@@ -46,9 +47,8 @@ class House:
 
     async def written(self) -> tuple[list[Quota], dict[str, object]]:
         """Return every quota in SQL, and every definition, counter and level in Redis."""
-        with self.valkey.client() as redis:
-            hashes = {key: redis.hgetall(key) for key in redis.scan_iter("qf:{p0}:quota:*")}
-            levels = {key: redis.get(key) for key in redis.scan_iter("qf:{p0}:level:*")}
+        hashes = {key: self.redis.hgetall(key) for key in self.redis.scan_iter("qf:{p0}:quota:*", count=1000)}
+        levels = {key: self.redis.get(key) for key in self.redis.scan_iter("qf:{p0}:level:*", count=1000)}
         return (await self.qf.store.list_quotas(limit=1000)).items, {**hashes, **levels}
 
 
@@ -104,7 +104,8 @@ async def opened(valkey: ValkeyProcess, directory: Path, **flags: Any) -> AsyncI
             inside = create_app(qf, trusted=True)
             outside = create_app(qf, trusted=False, token_hash=hash_of(TOKEN))
             async with asking(inside) as client, asking(outside) as stranger:
-                yield House(qf, valkey, client, stranger)
+                with valkey.client() as redis:
+                    yield House(qf, redis, client, stranger)
     finally:
         REGISTRY.clear()
         for task in before:

@@ -86,13 +86,13 @@ async def test_open_pages_need_no_token_on_this_machine(house: House, path: str)
     assert (await house.stranger.get(path)).status_code == 200
 
 
-@pytest.mark.parametrize("path", [*sorted(LOCAL), "/stats%0A", "/metrics%0A"])
 @pytest.mark.parametrize("address", ["10.0.0.7", "2001:db8::7", "testclient", ""])
-async def test_figures_need_the_token_from_elsewhere(house: House, address: str, path: str) -> None:
+async def test_figures_need_the_token_from_elsewhere(house: House, address: str) -> None:
     app = create_app(house.qf, trusted=False, token_hash=hash_of(TOKEN))
     async with asking(app, address) as client:
-        assert (await client.get(path)).status_code == 401
-        assert (await client.get(path, headers={"authorization": GOOD})).status_code == 200
+        for path in (*LOCAL, "/stats%0A", "/metrics%0A"):
+            assert (await client.get(path)).status_code == 401, path
+            assert (await client.get(path, headers={"authorization": GOOD})).status_code == 200, path
         assert (await client.get("/livez")).status_code == 200
 
 

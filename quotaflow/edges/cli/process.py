@@ -34,10 +34,10 @@ class Stop:
 
     def ask(self, why: str) -> None:
         """Begin to stop."""
-        log.info(Event.DAEMON_STOPPING, signal=why)
         for number in SIGNALS:
             self._loop.remove_signal_handler(number)
             signal.signal(number, signal.SIG_DFL)
+        log.info(Event.DAEMON_STOPPING, signal=why)
         self.asked.set()
         if self._starting is not None:
             self._starting.cancel()
