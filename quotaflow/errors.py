@@ -89,6 +89,7 @@ class NotOpen(QuotaflowError):
     """A decorated function was called where no Quotaflow is open."""
 
     code = "not_open"
+    status = 503
     exit_code = 2
 
 

@@ -7,10 +7,11 @@ the last outcomes are journalled, the last batch is written, then the store clos
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Coroutine, Iterator, Mapping
+from collections.abc import AsyncIterator, Coroutine, Mapping
 from pathlib import Path
 from typing import Any, Self
 
+from quotaflow.control.ending import STOP_S, quietly, unwrapped, within
 from quotaflow.control.gate import Triggered
 from quotaflow.control.place import Place, check_server, claim_place, keep_redis, open_redis, release_redis
 from quotaflow.control.quotas import QuotaDesk
@@ -30,7 +31,6 @@ from quotaflow.timing import SystemClock
 log = get_logger(room="flow")
 
 START_S = 60.0  # recovery drains the journal first; 1e6 facts take about 20 s
-STOP_S = 10.0  # for the last batch; what is left stays in Redis and is flushed by the next
 FOLLOW_S = 2.0  # how soon this process takes over what another one changed
 
 
@@ -105,8 +105,8 @@ class Quotaflow:
                 self._is_working = False
                 ticking.cancel()
                 work.pool.inbox.close()
-                await asyncio.shield(_within(pool, grace_s, work.pool.interrupt))
-                await asyncio.shield(_quietly(work.closer.settle(), STOP_S))
+                await asyncio.shield(within(pool, grace_s, work.pool.interrupt))
+                await asyncio.shield(quietly(work.closer.settle(), STOP_S))
                 for task in others:
                     task.cancel()
 
@@ -247,11 +247,11 @@ class Quotaflow:
 
     async def _finish(self) -> None:
         """Write the last batch. What cannot be written in time stays in Redis."""
-        await _quietly(self._base.recorder.drain(), STOP_S)
+        await quietly(self._base.recorder.drain(), STOP_S)
         if self._storing is not None:
-            await _quietly(self._storing.flusher.drain(), STOP_S)
-            await _quietly(self._storing.snapshotter.once(), STOP_S)
-            await _quietly(self._storing.duty.give_up(), STOP_S)
+            await quietly(self._storing.flusher.drain(), STOP_S)
+            await quietly(self._storing.snapshotter.once(), STOP_S)
+            await quietly(self._storing.duty.give_up(), STOP_S)
 
 
 async def _open_store(stack: contextlib.AsyncExitStack, settings: Settings, place: Place) -> Store | None:
@@ -262,42 +262,5 @@ async def _open_store(stack: contextlib.AsyncExitStack, settings: Settings, plac
     return store
 
 
-async def _within(pool: asyncio.Task[None], grace_s: float, interrupt: Any) -> None:
-    """Let the pool finish; interrupt it when the grace is over."""
-    done, _ = await asyncio.wait([pool], timeout=grace_s)
-    if not done:
-        interrupt()
-        await asyncio.wait([pool], timeout=STOP_S)
-
-
-async def _quietly(work: Coroutine[Any, Any, Any], deadline_s: float) -> None:
-    """Do one last thing; a failure is told and stops nothing."""
-    try:
-        async with asyncio.timeout(deadline_s):
-            await work
-    except (QuotaflowError, TimeoutError, OSError) as error:
-        log.warning(Event.JOURNAL_FAILED, error=str(error) or "not finished in time; it stays in Redis")
-
-
 async def _nothing(*_: object) -> None:
     """Recovery of a process that may not recover."""
-
-
-@contextlib.contextmanager
-def unwrapped() -> Iterator[None]:
-    """Let a single error leave a task group as itself: what the caller's block raised, or what went wrong here."""
-    try:
-        yield
-    except BaseExceptionGroup as group:
-        leaves = list(_leaves(group))
-        if len(leaves) > 1:
-            raise
-        raise leaves[0] from leaves[0].__cause__
-
-
-def _leaves(group: BaseExceptionGroup[Any]) -> Iterator[BaseException]:
-    for error in group.exceptions:
-        if isinstance(error, BaseExceptionGroup):
-            yield from _leaves(error)
-        else:
-            yield error

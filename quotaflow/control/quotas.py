@@ -108,8 +108,11 @@ class QuotaDesk:
 
     async def _in_force(self, quota: Quota) -> QuotaView:
         self._pending.add(quota.id)
-        await self._state.define(quota)
-        self._pending.discard(quota.id)
+        try:
+            await self._state.define(quota)
+            self._pending.discard(quota.id)
+        except Unavailable as error:  # SQL has it: it comes into force when Redis is back
+            log.warning(Event.REDIS_AWAY, error=str(error), quota_id=quota.id)
         log.info(Event.QUOTA_CHANGED, quota_id=quota.id, version=quota.version)
         return await self._view(quota)
 

@@ -7,6 +7,8 @@ from typing import Any
 from quotaflow import facts
 from quotaflow.model import Reason, Status, Trigger
 
+UNCHARGED = (Status.LIMITED, Status.SKIPPED, Status.MISSED)  # nothing was taken, whatever was asked
+
 Columns = dict[str, Any]  # the columns of one trace; moments in microseconds, cost in micro-units
 
 
@@ -45,6 +47,8 @@ def fold(batch: Iterable[Fact]) -> Folded:
         try:
             kind, fields = facts.decode(fact.line)
             row = columns(fields)
+            if row["status"] in UNCHARGED:
+                row["cost_micro"] = 0
             {facts.OPEN: opened, facts.CLOSE: closed}[kind][row["run_id"]] = row
         except (KeyError, ValueError) as error:
             folded.dead.append(Dead(fact.event_id, fact.line, f"not a fact: {type(error).__name__}: {error}"))

@@ -45,11 +45,10 @@ class Executor:
         try:
             await asyncio.wait([body], timeout=task.time_limit)
         except asyncio.CancelledError:
-            if (
-                not body.done()
-            ):  # else it ended in this very instant: how it ended is true, and the pool asks anew
+            if not body.done():
                 await self._give_up(body, given_up)
                 raise
+            # It ended in this very instant, and as it says; the pool knows by itself that it was interrupted.
         if not body.done():
             await self._give_up(body, given_up)
         ending = _too_long(task) if given_up.is_set() else _result(body)

@@ -28,6 +28,12 @@ async def put(connection: AsyncConnection, key: str, value: str) -> None:
     await insert_or_replace(connection, meta, [(key, value)])
 
 
+async def keep(connection: AsyncConnection, key: str, value: str) -> str:
+    """Set a value that nobody has set yet; return the one that is kept."""
+    await insert_new(connection, meta, [(key, value)])
+    return str(await get(connection, key))
+
+
 async def get_count(connection: AsyncConnection, key: str) -> int:
     """Return a counter; 0 before the first count."""
     return int(await get(connection, key) or 0)
@@ -41,8 +47,7 @@ async def increase(connection: AsyncConnection, key: str, by: int) -> None:
 
 async def store_id(connection: AsyncConnection) -> str:
     """Return the random name of this installation; the first caller makes it."""
-    await insert_new(connection, meta, [(STORE_ID, secrets.token_hex(16))])
-    return str(await get(connection, STORE_ID))
+    return await keep(connection, STORE_ID, secrets.token_hex(16))
 
 
 async def read_incarnation(connection: AsyncConnection) -> tuple[int, str | None]:

@@ -59,14 +59,14 @@ class Store:
             return await meta.store_id(connection)
 
     async def admin_token_hash(self) -> str | None:
-        """Return what `set_admin_token_hash` kept, None before."""
+        """Return what `keep_admin_token_hash` kept, None before."""
         async with self._database.read() as connection:
             return await meta.get(connection, meta.ADMIN_TOKEN_HASH)
 
-    async def set_admin_token_hash(self, value: str) -> None:
-        """Keep the hash of the admin token; never the token."""
+    async def keep_admin_token_hash(self, value: str) -> str:
+        """Keep the hash of the admin token, never the token; return the one kept, which the first caller gave."""
         async with self._database.write() as connection:
-            await meta.put(connection, meta.ADMIN_TOKEN_HASH, value)
+            return await meta.keep(connection, meta.ADMIN_TOKEN_HASH, value)
 
     def fence_lock(self) -> AbstractAsyncContextManager[None]:
         """Keep every other process from recovering Redis while the block runs.

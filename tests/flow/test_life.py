@@ -226,7 +226,7 @@ async def test_calls_wait_in_line_then_are_refused_and_all_are_traced(
     with pytest.raises(NotOpen, match="open Quotaflow"):
         await quote("x")
     async with Quotaflow.open(make_settings(valkey.url, {"api": (1.0, 1.0), "slow": (1.0, 0.001)})) as qf:
-        assert await asyncio.gather(quote("a"), quote("b")) == ["A", "B"]
+        assert list(await asyncio.gather(quote("a"), quote("b"))) == ["A", "B"]
         await rare()
         with pytest.raises(QuotaExceeded) as caught:
             await rare()

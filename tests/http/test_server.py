@@ -75,7 +75,6 @@ async def serving(house: House, data_dir: Path, http: Http | None = None) -> Asy
 
 
 async def test_it_answers_on_a_free_port_with_the_token(house: House, tmp_path: Path) -> None:
-    await house.qf.store.set_admin_token_hash("")
     _, token = await admin_token(house.qf.store, house.qf.settings)
     async with serving(house, tmp_path) as served, served.client() as client:
         assert (await client.get("/livez")).status_code == 200

@@ -216,6 +216,23 @@ async def test_interrupting_ends_what_runs_and_what_waits(make_pool: MakePool, o
     pool.interrupt()
 
 
+async def test_what_ends_in_the_moment_of_an_interruption_has_ended_and_nothing_new_begins(
+    make_pool: MakePool, outbox: Collected
+) -> None:
+    pool = make_pool(concurrency=1)
+    begun: list[str] = []
+
+    async def job(context: TaskContext) -> None:
+        begun.append(context.run_id)
+        pool.interrupt()
+
+    task_of(job)
+    put(pool, "abc")
+    await settled(pool.run())
+    assert begun == ["a"]
+    assert outbox.endings() == {"a": Status.OK, "b": Status.INTERRUPTED, "c": Status.INTERRUPTED}
+
+
 async def test_a_pool_interrupted_before_it_begins_still_answers_for_its_runs(
     make_pool: MakePool, outbox: Collected
 ) -> None:

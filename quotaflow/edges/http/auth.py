@@ -28,8 +28,8 @@ async def admin_token(store: Store, settings: Settings) -> tuple[str, str | None
     if known := await store.admin_token_hash():
         return known, None
     token = PREFIX + secrets.token_urlsafe(RANDOM_BYTES)
-    await store.set_admin_token_hash(hash_of(token))
-    return hash_of(token), token
+    kept = await store.keep_admin_token_hash(hash_of(token))
+    return kept, token if kept == hash_of(token) else None  # another daemon may have been first
 
 
 def hash_of(token: str | bytes) -> str:
