@@ -104,6 +104,7 @@ class Quotaflow:
             finally:
                 self._is_working = False
                 ticking.cancel()
+                await asyncio.shield(asyncio.wait([ticking]))  # a claim on its way may still grant runs
                 work.pool.inbox.close()
                 await asyncio.shield(within(pool, grace_s, work.pool.interrupt))
                 await asyncio.shield(quietly(work.closer.settle(), STOP_S))

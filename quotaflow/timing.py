@@ -78,7 +78,17 @@ class ManualClock:
         self._now_us = end_us
 
 
+def raise_if_cancelled() -> None:
+    """Give effect to a cancellation that a library swallowed, as redis-py can when a server hangs up during connect.
+
+    :raises asyncio.CancelledError: the current task was asked to stop.
+    """
+    task = asyncio.current_task()
+    if task is not None and task.cancelling():
+        raise asyncio.CancelledError
+
+
 async def _settle() -> None:
-    """Let everybody who can go on do so: ten rounds of the loop reach the next await of any chain we have."""
-    for _ in range(10):
+    """Let everybody who can go on do so: thirty rounds of the loop reach the next await of any chain we have."""
+    for _ in range(30):
         await asyncio.sleep(0)

@@ -1,6 +1,7 @@
 """What this process may own: the data directory, the store's file, the embedded server."""
 
 import contextlib
+import os
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -116,7 +117,19 @@ async def release_redis(settings: Settings, server: EmbeddedServer | None, insta
             await instances.leave()
             return
         async with server_guard(settings.data_dir):
-            if not await instances.leave():
+            # A process that was killed beats no more, and looks alive for 10 s; here its pid tells.
+            if not any(is_running(other.pid) for other in await instances.leave()):
                 await server.shutdown()
     except Unavailable as error:
         log.warning(Event.REDIS_AWAY, error=str(error))
+
+
+def is_running(pid: int) -> bool:
+    """Say whether a process of this machine exists."""
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True

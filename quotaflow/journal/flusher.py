@@ -14,7 +14,7 @@ from redis.exceptions import RedisError
 from quotaflow.errors import Unavailable
 from quotaflow.journal.fold import Dead, Fact, Folded, fold
 from quotaflow.log import Event, get_logger
-from quotaflow.timing import Clock
+from quotaflow.timing import Clock, raise_if_cancelled
 
 log = get_logger(room="journal")
 
@@ -100,6 +100,7 @@ class Flusher:
                     await self._clock.sleep(GATHER_S)
                 self.failing_since_s, pause = None, GATHER_S
             except (Unavailable, RedisError, OSError) as error:
+                raise_if_cancelled()
                 if self.failing_since_s is None:
                     self.failing_since_s = self._clock.mono_s()
                     log.warning(Event.JOURNAL_FAILED, error=str(error))

@@ -12,6 +12,7 @@ from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
 
 from quotaflow.errors import Unavailable
+from quotaflow.timing import raise_if_cancelled
 
 # redis-py types every reply as bytes, str or None, whatever the connection decodes; ours decode, and each reply is
 # given its type where it is read.
@@ -79,4 +80,5 @@ async def reaching(client: Client) -> AsyncIterator[Client]:
     except TimeoutError:
         raise Unavailable(f"Redis did not answer within {client.deadline_s:g} s") from None
     except RedisError as error:
+        raise_if_cancelled()
         raise Unavailable(f"Redis cannot be reached: {error}") from error

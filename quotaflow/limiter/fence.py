@@ -31,6 +31,7 @@ from quotaflow.limiter.incarnation import Incarnation, Incarnations
 from quotaflow.limiter.scripts import Script, assemble_all
 from quotaflow.limiter.wire import Wire
 from quotaflow.log import Event, get_logger
+from quotaflow.timing import raise_if_cancelled
 
 log = get_logger(room="limiter")
 
@@ -150,6 +151,7 @@ class Fence:
                 RedisError,
                 OSError,
             ) as error:  # Conflict: another process was first
+                raise_if_cancelled()
                 log.warning(Event.REDIS_AWAY, error=str(error))
                 self._lost.set()
                 await asyncio.sleep(pause * (0.5 + random.random()))  # noqa: S311  jitter

@@ -11,6 +11,7 @@ from redis.exceptions import ResponseError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from quotaflow.limiter.client import Client
+from quotaflow.timing import raise_if_cancelled
 
 MOST_IDLE = 16  # connections kept for the next calls
 
@@ -32,6 +33,7 @@ class Wire:
                 await connection.connect()
             except (RedisConnectionError, RedisTimeoutError):
                 await connection.disconnect(nowait=True)
+                raise_if_cancelled()
                 await asyncio.sleep(0.02 + random.random() * 0.05)  # noqa: S311  jitter
             else:
                 return connection

@@ -205,7 +205,7 @@ class Ticker:
             self.waits_for_room += 1
             await self._slots.wait_free()
         batch, ticks = self._batch(waiting, self._slots.free())
-        answers = await self._claim(ticks)
+        answers = await self._to_the_end(self._claim(ticks))
         del waiting[len(waiting) - len(batch) :]
         self.claimed += len(ticks)
         full = self._settle(ticks, answers)
@@ -214,6 +214,15 @@ class Ticker:
                 self._push(schedule)
         if full:
             raise Backlog("SQL is too far behind; nothing new begins")
+
+    async def _to_the_end(self, claim: Awaitable[list[Answer]]) -> list[Answer]:
+        """Wait for a claim also when stopped meanwhile: what it grants must reach the runner."""
+        claiming = asyncio.ensure_future(claim)
+        try:
+            return await asyncio.shield(claiming)
+        except asyncio.CancelledError:
+            await asyncio.wait([claiming])  # it has a deadline of its own
+            raise
 
     def _batch(self, waiting: Sequence[Schedule], room: int) -> tuple[list[Schedule], list[Tick]]:
         batch: list[Schedule] = []

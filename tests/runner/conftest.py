@@ -1,21 +1,23 @@
-"""What runner tests stand on: an empty registry, a database whose rows are counted from outside, an executor."""
+"""What runner tests stand on: an empty registry, an application database, a real server, a pool."""
 
-import asyncio
-import contextlib
-import sqlite3
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import TextClause, text
 
-from quotaflow import SchedulerTask
-from quotaflow.model import Outcome, Run, Trigger
+from quotaflow.control.closing import Closer
+from quotaflow.model import make_quota
 from quotaflow.runner.execute import Executor
-from quotaflow.runner.registry import REGISTRY, Registry, Task
+from quotaflow.runner.pool import Pool
+from quotaflow.runner.registry import REGISTRY, Registry
 from quotaflow.runner.sessions import Sessions
-from quotaflow.timing import SystemClock
+from quotaflow.timing import ManualClock, SystemClock
+from tests.limiter.conftest import Bench, bench_on
+from tests.runner.desk import Desk, serving
+from tests.runner.pools import Collected, MakePool
+from tests.runner.runs import Notes
+from tests.servers import ValkeyProcess
 
 
 @pytest.fixture(autouse=True)
@@ -27,21 +29,6 @@ def registry() -> Iterator[Registry]:
     REGISTRY.clear()
     for task in before:
         REGISTRY.add(task)
-
-
-class Notes:
-    """A database of the application's own: one table, and a way to look at it past all sessions."""
-
-    def __init__(self, path: Path) -> None:
-        self._path = path
-        self.url = f"sqlite+aiosqlite:///{path}"
-        with contextlib.closing(sqlite3.connect(path)) as connection:
-            connection.execute("CREATE TABLE notes (said TEXT UNIQUE)")
-
-    def committed(self) -> list[str]:
-        """Return what anybody else can see."""
-        with contextlib.closing(sqlite3.connect(self._path)) as connection:
-            return [said for (said,) in connection.execute("SELECT said FROM notes ORDER BY rowid")]
 
 
 @pytest.fixture
@@ -64,37 +51,49 @@ def executor(sessions: Sessions) -> Executor:
     return Executor(SystemClock(), sessions)
 
 
-def note(said: str) -> TextClause:
-    """Write a row."""
-    return text("INSERT INTO notes VALUES (:said)").bindparams(said=said)
+@pytest.fixture
+async def bench(valkey: ValkeyProcess) -> AsyncIterator[Bench]:
+    """Give a ready fence on an empty server; calls have a third of a second."""
+    async with bench_on(valkey.url, deadline_s=0.3) as ready:
+        yield ready
 
 
-def task_of(function: Callable[..., Any], task_id: str = "t", **options: Any) -> Task:
-    """Register a function as a task and return what the registry has."""
-    SchedulerTask(id=task_id, name="T", cron="@daily", **options)(function)
-    task = REGISTRY.get(task_id)
-    assert task is not None
-    return task
+@pytest.fixture
+async def closer(bench: Bench) -> Closer:
+    """Give a closer of up to 3 unwritten outcomes; it is not running yet."""
+    return Closer(bench.admission, SystemClock(), "me", size=3)
 
 
-def a_run(run_id: str = "run1", task_id: str = "t", **more: Any) -> Run:
-    """Make an admitted run."""
-    fields: dict[str, Any] = {
-        "trigger": Trigger.CRON,
-        "scheduled_for_us": 1_750_000_000_000_000,
-        "claimed_us": 1_750_000_000_000_500,
-        "quota_id": None,
-        "cost_micro": 0,
-    }
-    return Run(run_id, task_id, **(fields | more))
+@pytest.fixture
+async def market(bench: Bench) -> Bench:
+    """Give a server with quotas: plenty in "Prices", whose id differs; one unit in two; a disabled one."""
+    await bench.quotas.define(make_quota(id="prices-id", name="Prices", capacity=1000, refill_rate=0))
+    await bench.quotas.define(make_quota(id="scarce", capacity=1, refill_rate=1))
+    await bench.quotas.define(make_quota(id="brisk", capacity=1, refill_rate=20))
+    await bench.quotas.define(make_quota(id="off", capacity=1, refill_rate=1, enabled=False))
+    await bench.quotas.refresh_names()
+    return bench
 
 
-async def outcome_of(executor: Executor, function: Callable[..., Any], **options: Any) -> Outcome:
-    """Run a function as a task, once."""
-    return await executor.execute(task_of(function, **options), a_run())
+@pytest.fixture
+async def desk(market: Bench) -> AsyncIterator[Desk]:
+    """Give an open desk; its clock stands still."""
+    async with serving(Desk(market, ManualClock())) as ready:
+        yield ready
 
 
-async def loop_turns(count: int = 10) -> None:
-    """Let everything that can go on without waiting go on."""
-    for _ in range(count):
-        await asyncio.sleep(0)
+@pytest.fixture
+async def outbox() -> Collected:
+    """Give an outbox to look into."""
+    return Collected()
+
+
+@pytest.fixture
+def make_pool(executor: Executor, outbox: Collected) -> MakePool:
+    """Give a function that makes a pool of real workers in front of `outbox`."""
+
+    def make(concurrency: int = 2, queue_size: int = 10, clock: Any = None, by: Executor = executor) -> Pool:
+        options = {"concurrency": concurrency, "queue_size": queue_size}
+        return Pool(clock or SystemClock(), by, REGISTRY.get, outbox, **options)
+
+    return make

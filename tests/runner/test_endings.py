@@ -12,7 +12,7 @@ from quotaflow.model import Outcome, Status
 from quotaflow.runner.execute import Executor
 from quotaflow.runner.sessions import Sessions
 from quotaflow.timing import ManualClock
-from tests.runner.conftest import a_run, outcome_of, task_of
+from tests.runner.runs import a_run, outcome_of, task_of
 
 RunRaising = Callable[[BaseException], Awaitable[Outcome]]
 

@@ -12,7 +12,7 @@ from sqlalchemy.orm import Session
 from quotaflow import TaskContext
 from quotaflow.model import Status, Trigger
 from quotaflow.runner.execute import Executor
-from tests.runner.conftest import a_run, task_of
+from tests.runner.runs import a_run, task_of
 
 
 class OwnAsyncSession(AsyncSession):

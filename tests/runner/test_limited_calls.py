@@ -1,99 +1,16 @@
 """A call takes its units first, and leaves a trace of how it ended. On a real server."""
 
 import asyncio
-import inspect
-import threading
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
-from typing import Any
 
 import pytest
 
-from quotaflow import LimitCallTask, NotOpen, QuotaExceeded
-from quotaflow.control.calls import LimitedCalls
-from quotaflow.control.gate import Gate
+from quotaflow import QuotaExceeded
 from quotaflow.errors import NotFound, QuotaDisabled
-from quotaflow.ids import Ids
-from quotaflow.journal.fold import Fact, fold
-from quotaflow.journal.recorder import Recorder
-from quotaflow.limiter.waiting import Lines
-from quotaflow.model import Reason, Status, Trigger, make_quota
-from quotaflow.runner import calls
-from quotaflow.runner.registry import REGISTRY
+from quotaflow.model import Reason, Status, Trigger
 from quotaflow.timing import ManualClock
-from tests.limiter.conftest import Bench, bench_on
-from tests.runner.conftest import loop_turns
-from tests.servers import ValkeyProcess
-
-
-class Desk:
-    """What serves calls, with what it traced in reach."""
-
-    def __init__(self, bench: Bench, clock: ManualClock, per_second: int = 200) -> None:
-        self.bench = bench
-        self.clock = clock
-        self.recorder = Recorder(bench.admission.record, clock, per_second=per_second, cap=1000)
-        ids = Ids(clock, node="me")
-        gate = Gate(REGISTRY, bench.admission, bench.quotas, print, clock, ids)
-        self.lines = Lines(bench.batcher, clock, jitter=lambda: 0.0)
-        self.calls = LimitedCalls(gate, self.lines, self.recorder, clock, ids)
-
-    @property
-    def traces(self) -> list[dict[str, Any]]:
-        """Return the traces so far; they have not been sent."""
-        folded = fold(Fact(event_id, line) for event_id, line in self.recorder._facts)
-        assert (folded.opened, folded.dead) == ([], [])
-        return folded.closed
-
-    def endings(self) -> list[tuple[Status, Reason | None, str | None]]:
-        return [(trace["status"], trace["reason"], trace["error"]) for trace in self.traces]
-
-
-@asynccontextmanager
-async def serving(desk: Desk) -> AsyncIterator[Desk]:
-    calls.opened(desk.calls)
-    try:
-        yield desk
-    finally:
-        calls.closed(desk.calls)
-
-
-@pytest.fixture
-async def bench(valkey: ValkeyProcess) -> AsyncIterator[Bench]:
-    """Give a server with quotas: plenty in "Prices", whose id differs; one unit in two; a disabled one."""
-    async with bench_on(valkey.url) as ready:
-        await ready.quotas.define(make_quota(id="prices-id", name="Prices", capacity=1000, refill_rate=0))
-        await ready.quotas.define(make_quota(id="scarce", capacity=1, refill_rate=1))
-        await ready.quotas.define(make_quota(id="brisk", capacity=1, refill_rate=20))
-        await ready.quotas.define(make_quota(id="off", capacity=1, refill_rate=1, enabled=False))
-        await ready.quotas.refresh_names()
-        yield ready
-
-
-@pytest.fixture
-async def desk(bench: Bench) -> AsyncIterator[Desk]:
-    """Give an open desk; its clock stands still."""
-    async with serving(Desk(bench, ManualClock())) as ready:
-        yield ready
-
-
-def limited(quota_name: str = "Prices", **options: Any) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
-    return LimitCallTask(id="get_price", name="Price", quota_name=quota_name, **options)
-
-
-async def price(symbol: str, *, days: int = 1) -> float:
-    """Look it up."""
-    await asyncio.sleep(0)
-    return len(symbol) * days
-
-
-def plain_price(symbol: str, *, days: int = 1) -> float:
-    """Look it up."""
-    return len(symbol) * days
-
-
-async def level(desk: Desk, quota_id: str = "prices-id") -> float:
-    return (await desk.bench.quotas.levels([quota_id]))[quota_id].remaining
+from tests.limiter.conftest import Bench
+from tests.runner.desk import Desk, level, limited, price, serving
+from tests.runner.runs import loop_turns
 
 
 async def test_a_call_takes_its_cost_and_returns_what_the_function_returns(desk: Desk) -> None:
@@ -223,130 +140,6 @@ async def test_methods_can_be_limited(desk: Desk) -> None:
     assert await Client().price("xy") == 6
 
 
-async def test_a_plain_def_works_in_a_worker_thread(desk: Desk) -> None:
-    threads: list[int] = []
-
-    def get_price(symbol: str, *, days: int) -> float:
-        threads.append(threading.get_ident())
-        return plain_price(symbol, days=days)
-
-    assert await asyncio.to_thread(limited()(get_price), "xyz", days=2) == 6
-    assert threads != [threading.get_ident()]
-    await loop_turns()
-    assert (desk.endings(), await level(desk)) == ([(Status.OK, None, None)], 999)
-
-
-async def test_a_plain_def_that_fails_is_traced_and_raises(desk: Desk) -> None:
-    def failing() -> None:
-        raise SystemExit("enough")
-
-    with pytest.raises(SystemExit):
-        await _in_a_thread(limited()(failing))
-    await loop_turns()
-    assert desk.endings() == [(Status.FAILED, None, "enough")]
-
-
-async def _in_a_thread(function: Callable[[], Any]) -> Any:
-    """Call it where SystemExit does not end the loop."""
-    result: list[Any] = []
-
-    def main() -> None:
-        try:
-            result.append(function())
-        except BaseException as error:  # noqa: BLE001
-            result.append(error)
-
-    await asyncio.to_thread(main)
-    if isinstance(result[0], BaseException):
-        raise result[0]
-    return result[0]
-
-
-async def test_a_plain_def_that_is_refused_raises_in_its_thread(desk: Desk) -> None:
-    with pytest.raises(QuotaExceeded):
-        await asyncio.to_thread(limited("scarce", cost=2)(plain_price), "x")
-
-
-async def test_a_plain_def_on_the_loops_thread_is_told_the_async_form(desk: Desk) -> None:
-    with pytest.raises(NotOpen) as caught:
-        limited()(plain_price)("x")
-    assert '"get_price" is a plain def and would block the event loop' in str(caught.value)
-    assert "make it `async def`" in str(caught.value)
-    assert "`await asyncio.to_thread(plain_price, ...)`" in str(caught.value)
-    assert await level(desk) == 1000
-
-
-@pytest.mark.parametrize("function", [price, plain_price])
-async def test_a_call_where_nothing_is_open_says_what_to_open(function: Callable[..., Any]) -> None:
-    call = limited()(function)
-    with pytest.raises(NotOpen, match=r'"get_price" needs an open Quotaflow: .*Quotaflow\.open'):
-        await call("x") if inspect.iscoroutinefunction(call) else call("x")
-
-
-def test_a_plain_def_where_nothing_is_open_says_so_without_a_loop() -> None:
-    with pytest.raises(NotOpen, match="needs an open Quotaflow"):
-        limited()(plain_price)("x")
-
-
-async def test_an_async_def_on_another_loop_is_not_served_by_this_one(desk: Desk) -> None:
-    """The connections of an open Quotaflow belong to its loop."""
-    get_price = limited()(price)
-
-    def elsewhere() -> Any:
-        return asyncio.run(get_price("x"))
-
-    with pytest.raises(NotOpen):
-        await asyncio.to_thread(elsewhere)
-    assert await get_price("x") == 1
-
-
-async def test_the_one_opened_last_serves_and_the_earlier_one_after_it(desk: Desk) -> None:
-    get_price = limited()(price)
-    async with serving(Desk(desk.bench, ManualClock())) as other:
-        await get_price("x")
-        assert (len(other.traces), len(desk.traces)) == (1, 0)
-    await get_price("x")
-    assert (len(other.traces), len(desk.traces)) == (1, 1)
-
-
-async def test_a_result_is_not_lost_when_the_loop_closes_meanwhile() -> None:
-    """A thread that is still working when its Quotaflow has closed gets its result, untraced."""
-    admitted = threading.Event()
-    may_end = threading.Event()
-    result: list[float] = []
-
-    class Free:
-        """Admits at once."""
-
-        def __init__(self) -> None:
-            self.loop = asyncio.get_running_loop()
-
-        async def admit(self, _: object) -> "Free":
-            return self
-
-        def done(self, _: BaseException | None) -> None:
-            raise AssertionError
-
-    def slow() -> float:
-        admitted.set()
-        may_end.wait(5)
-        return 7.0
-
-    thread = threading.Thread(target=lambda: result.append(limited()(slow)()))
-
-    async def short_life() -> None:
-        free = Free()
-        calls.opened(free)
-        thread.start()
-        await asyncio.to_thread(admitted.wait, 5)
-        calls.closed(free)
-
-    await asyncio.to_thread(asyncio.run, short_life())
-    may_end.set()
-    await asyncio.to_thread(thread.join, 5)
-    assert result == [7.0]
-
-
 async def test_calls_are_served_in_the_order_they_came(desk: Desk) -> None:
     order: list[int] = []
 
@@ -358,9 +151,9 @@ async def test_calls_are_served_in_the_order_they_came(desk: Desk) -> None:
     assert order == list(range(20))
 
 
-async def test_above_the_rate_of_traces_only_failures_are_kept_and_the_rest_is_counted(bench: Bench) -> None:
+async def test_above_the_rate_of_traces_only_failures_are_kept_and_the_rest_is_counted(market: Bench) -> None:
     clock = ManualClock()
-    async with serving(Desk(bench, clock, per_second=3)) as desk:
+    async with serving(Desk(market, clock, per_second=3)) as desk:
 
         async def maybe(fails: bool) -> None:
             if fails:

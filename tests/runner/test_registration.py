@@ -10,48 +10,22 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy.ext.asyncio import AsyncSession
-from sqlalchemy.orm import Session
 
-from quotaflow import LimitCallTask, LimitTask, SchedulerTask, TaskContext
 from quotaflow.errors import RegistrationError
 from quotaflow.model import TaskKind
 from quotaflow.runner.registry import Registry
-
-Decorate = Callable[..., Callable[..., Any]]
-
-
-def scheduled(**options: Any) -> Callable[..., Any]:
-    return SchedulerTask(**{"id": "t", "name": "T", "cron": "@daily"} | options)
-
-
-def limited(**options: Any) -> Callable[..., Any]:
-    return LimitTask(**{"id": "t", "name": "T", "quota_name": "q"} | options)
-
-
-def called(**options: Any) -> Callable[..., Any]:
-    return LimitCallTask(**{"id": "t", "name": "T", "quota_name": "q"} | options)
-
-
-async def job() -> None:
-    """Do nothing."""
-
-
-def plain_job() -> None:
-    """Do nothing."""
-
-
-HERE = rf"^{__file__}:\d+: "
-every_decorator = pytest.mark.parametrize("decorate", [scheduled, limited, called])
-with_a_cost = pytest.mark.parametrize("decorate", [limited, called])
-with_limits = pytest.mark.parametrize("decorate", [scheduled, limited])
-
-
-def refusal(decorate: Callable[..., Any], function: Callable[..., Any] = job) -> str:
-    """Return why a function is refused; the message begins with the place."""
-    with pytest.raises(RegistrationError, match=HERE) as caught:
-        decorate(function)
-    return str(caught.value).split(": ", 1)[1]
+from tests.runner.decorating import (
+    Decorate,
+    called,
+    every_decorator,
+    job,
+    limited,
+    plain_job,
+    refusal,
+    scheduled,
+    with_a_cost,
+    with_limits,
+)
 
 
 @with_limits
@@ -87,7 +61,7 @@ def test_the_registry_knows_what_the_decorator_said(registry: Registry) -> None:
     assert (task.cron, task.timezone, task.description) == ("@hourly", "Asia/Shanghai", "d")
     assert (task.quota_name, task.cost_micro, task.allow_missing) == ("api", 2_500_000, True)
     assert (task.misfire, task.soft_time_limit, task.time_limit) == ("coalesce", 5, 7.5)
-    assert task.path == f"{__name__}:job"
+    assert task.path == "tests.runner.decorating:job"
     assert (call.kind, call.max_wait, call.allow_missing) == (TaskKind.CALL, 3, False)
 
 
@@ -202,92 +176,6 @@ def test_ids_that_look_the_same_are_the_same(registry: Registry) -> None:
         limited(id=composed)(plain_job)
 
 
-def asks_for_a_number(x: int) -> None: ...
-def asks_for_anything(x) -> None: ...  # type: ignore[no-untyped-def]  # noqa: ANN001
-def asks_for_the_other_kind(x: AsyncSession) -> None: ...
-async def asks_for_the_plain_kind(x: Session) -> None: ...
-def asks_by_position(x: Session, /) -> None: ...
-def asks_for_a_choice(x: Session | None) -> None: ...
-
-
-@with_limits
-@pytest.mark.parametrize(
-    "function",
-    [
-        asks_for_a_number,
-        asks_for_anything,
-        asks_for_the_other_kind,
-        asks_for_the_plain_kind,
-        asks_by_position,
-        asks_for_a_choice,
-    ],
-)
-def test_a_parameter_that_nothing_can_be_given_to_is_named(
-    decorate: Decorate, function: Callable[..., Any], registry: Registry
-) -> None:
-    why = refusal(decorate(), function)
-    kind = "async def: AsyncSession" if inspect.iscoroutinefunction(function) else "def: Session"
-    assert why.startswith('parameter "x" cannot be given; ')
-    assert f"({kind} or TaskContext)" in why
-    assert not len(registry)
-
-
-@with_limits
-def test_two_sessions_are_refused_because_a_run_has_one_transaction(decorate: Decorate) -> None:
-    def greedy(context: TaskContext, session: Session, other: Session) -> None: ...
-
-    assert (
-        refusal(decorate(), greedy)
-        == "a run has one transaction; ask for one session, not ['session', 'other']"
-    )
-
-
-def imported(source: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Write a module and import it, once."""
-    name = f"tasks_{tmp_path.name}"
-    (tmp_path / f"{name}.py").write_text(source)
-    monkeypatch.syspath_prepend(tmp_path)
-    importlib.import_module(name)
-
-
-TYPE_CHECKING_ONLY = """\
-from __future__ import annotations
-from typing import TYPE_CHECKING
-from quotaflow import SchedulerTask, TaskContext
-if TYPE_CHECKING:
-    from sqlalchemy.ext.asyncio import AsyncSession
-
-@SchedulerTask(id="t", name="T", cron="@daily")
-async def job(context: TaskContext, db: {hint}) -> {result}: ...
-"""
-
-
-@pytest.mark.parametrize(
-    ("hint", "why"),
-    [
-        ("AsyncSession", "name 'AsyncSession' is not defined"),
-        ("TaskContext.x", "has no attribute 'x'"),
-        ("'1 +'", "must be an expression"),
-    ],
-)
-def test_a_hint_that_cannot_be_resolved_at_run_time_names_its_parameter(
-    hint: str, why: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    with pytest.raises(RegistrationError) as caught:
-        imported(TYPE_CHECKING_ONLY.format(hint=hint, result="None"), tmp_path, monkeypatch)
-    assert '.py:7: parameter "db": its annotation cannot be resolved (' in str(caught.value)
-    assert why in str(caught.value)
-    assert "import what it uses at run time" in str(caught.value)
-
-
-def test_what_a_task_returns_need_not_be_known_at_run_time(
-    registry: Registry, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    source = TYPE_CHECKING_ONLY.format(hint="int = 3", result="AsyncSession")
-    imported(source, tmp_path, monkeypatch)
-    assert [[want.parameter for want in task.wants] for task in registry] == [["context"]]
-
-
 @every_decorator
 def test_a_generator_is_refused_and_not_registered(decorate: Decorate, registry: Registry) -> None:
     def numbers() -> Iterator[int]:
@@ -320,5 +208,5 @@ def test_a_decorated_function_may_be_wrapped_before(registry: Registry) -> None:
 
     scheduled()(wrapper)
     (task,) = registry
-    assert task.where == f"{__file__}:{job.__code__.co_firstlineno}"
+    assert task.where == f"{job.__code__.co_filename}:{job.__code__.co_firstlineno}"
     assert task.function is wrapper

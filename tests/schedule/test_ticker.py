@@ -255,6 +255,36 @@ async def test_a_replaced_schedule_forgets_its_old_moments() -> None:
         assert seconds(cursors.ran) == [("a", 1), ("a", 10)]
 
 
+async def test_a_claim_on_its_way_is_waited_for_when_the_ticker_is_stopped() -> None:
+    """What Redis granted must reach the runner: otherwise it would stay claimed until its lease runs out."""
+    clock = ManualClock(START_US)
+    cursors, answered, go_on = Cursors(clock), [], asyncio.Event()
+
+    async def slow(ticks: Sequence[Tick]) -> list[Answer]:
+        answers = await cursors.claim(ticks)
+        await go_on.wait()
+        answered.append(answers)
+        return answers
+
+    ticker = Ticker(clock, Ids(clock, "node"), slow, Room(), grace_s=60)
+    ticker.put(schedule("a", "* * * * * *"))
+    running = asyncio.create_task(ticker.run())
+    await clock.advance(1)
+    running.cancel()
+    await clock.advance(0)
+    assert not running.done()
+    go_on.set()
+    await asyncio.wait([running])
+    assert len(answered) == 1
+
+
+async def test_schedules_of_the_same_task_and_moment_can_stand_in_the_heap_together() -> None:
+    async with ticking(schedule("a", "* * * * * *")) as (clock, cursors, ticker):
+        ticker.put(schedule("a", "*/1 * * * * *", cursors.at["a"]))
+        await clock.advance(2)
+        assert seconds(cursors.ran) == [("a", 1), ("a", 2)]
+
+
 async def test_a_dropped_schedule_ticks_no_more() -> None:
     async with ticking(schedule("a", "* * * * * *")) as (clock, cursors, ticker):
         await clock.advance(1)
