@@ -1,5 +1,6 @@
 """The gate: ticks and triggers become claims; what is granted becomes a run in the inbox."""
 
+import asyncio
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -47,6 +48,7 @@ class Gate:
         self._clock = clock
         self._ids = ids
         self._names_read_s = -NAMES_EVERY_S
+        self._reading = asyncio.Lock()
 
     async def claim(self, ticks: Sequence[Tick]) -> list[Answer]:
         """Claim due ticks, in order. Sending the same ticks again after a failure does no harm."""
@@ -85,10 +87,15 @@ class Gate:
         return task
 
     async def _learn_names(self, tasks: Sequence[Task]) -> None:
-        unknown = any(task.quota_name and self._quotas.id_of(task.quota_name) is None for task in tasks)
-        if unknown and self._clock.mono_s() - self._names_read_s >= NAMES_EVERY_S:
-            self._names_read_s = self._clock.mono_s()
-            await self._quotas.refresh_names()
+        if not self._unknown(tasks):
+            return
+        async with self._reading:  # whoever comes while names are read waits for them
+            if self._unknown(tasks) and self._clock.mono_s() - self._names_read_s >= NAMES_EVERY_S:
+                await self._quotas.refresh_names()
+                self._names_read_s = self._clock.mono_s()
+
+    def _unknown(self, tasks: Sequence[Task]) -> bool:
+        return any(task.quota_name and self._quotas.id_of(task.quota_name) is None for task in tasks)
 
     async def quota_for_call(self, task: Task) -> str:
         """Return the id of a call's quota."""

@@ -49,7 +49,8 @@ def fold(batch: Iterable[Fact]) -> Folded:
             row = columns(fields)
             if row["status"] in UNCHARGED:
                 row["cost_micro"] = 0
-            {facts.OPEN: opened, facts.CLOSE: closed}[kind][row["run_id"]] = row
+            # The first end stands: a run that was closed as lost stays lost, however late it finishes.
+            {facts.OPEN: opened, facts.CLOSE: closed}[kind].setdefault(row["run_id"], row)
         except (KeyError, ValueError) as error:
             folded.dead.append(Dead(fact.event_id, fact.line, f"not a fact: {type(error).__name__}: {error}"))
     folded.opened = [row for run_id, row in opened.items() if run_id not in closed]

@@ -239,6 +239,18 @@ async def test_calls_wait_in_line_then_are_refused_and_all_are_traced(
         assert [trace.task_id for trace in refused] == ["rare"]
 
 
+async def test_the_first_calls_on_a_new_quota_all_find_it(
+    valkey: ValkeyProcess, make_settings: MakeSettings, registry: Registry
+) -> None:
+    @LimitCallTask(id="call", name="Call", quota_name="a name of its own")
+    async def call() -> bool:
+        return True
+
+    async with Quotaflow.open(make_settings(valkey.url)) as qf:
+        await qf.quotas.create(make_quota(id="q-2", name="a name of its own", capacity=10, refill_rate=0))
+        assert all(await asyncio.gather(*[call() for _ in range(5)]))
+
+
 async def test_pausing_and_another_expression_act_at_once_and_survive_a_restart(
     valkey: ValkeyProcess, make_settings: MakeSettings, registry: Registry
 ) -> None:

@@ -41,6 +41,11 @@ def test_an_end_in_the_same_batch_stands_for_its_beginning() -> None:
     assert folded.closed[0]["scheduled_for_us"] == 5
 
 
+def test_the_first_end_of_a_run_stands() -> None:
+    folded = fold([closed(status="lost"), closed(status="ok")])
+    assert [row["status"] for row in folded.closed] == [Status.LOST]
+
+
 def test_garbage_is_set_aside_with_its_reason_and_harms_no_other() -> None:
     bad = [
         "",
