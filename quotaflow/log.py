@@ -97,6 +97,7 @@ def configure(
     for name in _OWN_HANDLERS:
         logging.getLogger(name).handlers.clear()
         logging.getLogger(name).propagate = True
+        logging.getLogger(name).setLevel(logging.NOTSET)  # a server that ran before may have set one
 
 
 def printable(text: str) -> str:
