@@ -7,7 +7,6 @@ from hypothesis import HealthCheck, settings
 
 from tests.servers import PostgresProcess, ValkeyProcess
 
-
 # A busy machine is slow at making up its first example; that says nothing about the promise.
 settings.register_profile("ours", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("ours")

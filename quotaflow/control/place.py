@@ -121,7 +121,7 @@ async def release_redis(settings: Settings, server: EmbeddedServer | None, insta
             if not any(is_running(other.pid) for other in await instances.leave()):
                 await server.shutdown()
     except Unavailable as error:
-        log.warning(Event.REDIS_AWAY, error=str(error))
+        log.debug(Event.REDIS_AWAY, error=str(error))  # nobody is left to sign off from
 
 
 def is_running(pid: int) -> bool:

@@ -98,12 +98,10 @@ class Flusher:
                 elif await self.flush_once() < self._batch:
                     await self._wait_for_facts()
                     await self._clock.sleep(GATHER_S)
-                self.failing_since_s, pause = None, GATHER_S
+                pause = GATHER_S
             except (Unavailable, RedisError, OSError) as error:
                 raise_if_cancelled()
-                if self.failing_since_s is None:
-                    self.failing_since_s = self._clock.mono_s()
-                    log.warning(Event.JOURNAL_FAILED, error=str(error))
+                log.warning(Event.JOURNAL_FAILED, error=str(error))
                 await self._clock.sleep(pause)
                 pause = min(pause * 2, 1.0)
 
@@ -113,7 +111,12 @@ class Flusher:
             portion = await self._read()
             if portion is None:
                 return 0
-            await self._store(portion.facts)
+            try:
+                await self._store(portion.facts)
+                self.failing_since_s = None
+            except Unavailable:
+                self.failing_since_s = self.failing_since_s or self._clock.mono_s()
+                raise
             await (trim or self._trim)(portion)
             self.flushed += len(portion.facts)
             return len(portion.facts)
