@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
+from fractions import Fraction
 from typing import Any, Protocol
 
 import time_machine
@@ -53,13 +54,20 @@ def laid_out(requests: Ask) -> Layout:
     )
 
 
+def told_micro(units: float) -> int:
+    """Read units as micro-units; a double has room for each of them up to 2**33 units, above for every second."""
+    return round(Fraction(units) * MICRO)
+
+
 def answers(reply: str, layout: Layout, count: int) -> list[Answer]:
     """Read a reply of acquire.lua as whole numbers."""
     return [
         (
             str(decision.reason),
             decision.quota_id,
-            round(decision.remaining * MICRO),
+            round(
+                Fraction(decision.remaining) * MICRO
+            ),  # a product of floats would be half a unit off at 4.5e9
             -1 if decision.retry_after is None else round(decision.retry_after * 1e6),
             -1 if decision.reset_after is None else round(decision.reset_after * 1e6),
         )

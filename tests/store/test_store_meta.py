@@ -42,7 +42,7 @@ async def test_incarnations_only_rise(store: Store) -> None:
 
 
 async def test_the_fence_keeps_everybody_else_out_until_the_deadline(url: str) -> None:
-    holder, waiter = await Store.open(url), await Store.open(url, deadline_s=0.2)
+    holder, waiter = await Store.open(url), await Store.open(url, deadline_s=0.4)
     store = waiter if url.startswith("postgresql") else holder  # on SQLite one process has one store
     holder._database.deadline_s = 0.2
     async with holder.fence_lock():
@@ -56,7 +56,7 @@ async def test_the_fence_keeps_everybody_else_out_until_the_deadline(url: str) -
 
 
 async def test_the_fence_outlasts_the_deadline_of_a_call_and_leaves_the_store_usable(url: str) -> None:
-    store = await Store.open(url, deadline_s=0.2)
+    store = await Store.open(url, deadline_s=0.4)
     async with store.fence_lock():
         await store.write_incarnation(1, "server-a")
         await asyncio.sleep(0.3)  # a recovery takes longer than a call may
