@@ -96,7 +96,7 @@ class Statistics:
             ready.problems.append("Redis is away or being recovered")
         else:
             try:
-                await self.server.ping()
+                await self.fence.check()  # a ping would be answered also by a Redis that has lost its data
             except Unavailable as error:
                 ready.problems.append(str(error))
         if self.flusher.failing_since_s is not None:

@@ -114,6 +114,13 @@ class Fence:
                 raise Recovering("Redis is being recovered or is not reachable; try again shortly") from None
             raise Unavailable(f"Redis did not answer within {deadline_s or self._deadline_s:.3g} s") from None
 
+    async def check(self) -> None:
+        """Run the smallest script there is.
+
+        :raises Unavailable: no script would run now.
+        """
+        await self.run("cursors", [keys.MARKER], [])
+
     async def _run_when_ready(self, name: str, script_keys: Sequence[str], args: Sequence[str]) -> Any:
         while True:
             if not self._ready.is_set():

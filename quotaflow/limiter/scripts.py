@@ -8,7 +8,8 @@ from importlib.resources.abc import Traversable
 from pathlib import Path
 
 NAMES = (
-    "acquire", "beat", "claim", "define", "finish", "lease", "record", "recover", "refill", "release", "track", "trim",
+    "acquire", "beat", "claim", "cursors", "define", "finish", "lease", "record", "recover", "refill", "release",
+    "track", "trim",
 )  # fmt: skip
 
 
