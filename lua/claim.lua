@@ -34,7 +34,8 @@ local backlog = whole(redis.call('HGET', KEYS[1], 'backlog') or '0')
 redis.call('XLEN', KEYS[2])
 redis.call('ZCARD', KEYS[3])
 
-local facts, reply = {}, {}
+local facts, leases, reply = {}, {}, {}
+local now_text, lease_end = digits(now), digits(now + lease)
 local buckets, cursors = {}, {}
 
 local function answer(word, number)
@@ -43,7 +44,7 @@ local function answer(word, number)
 end
 
 local function journal(item, status, reason)
-  local text = item.fact .. ' claimed=' .. digits(now) .. ' status=' .. status
+  local text = item.fact .. ' claimed=' .. now_text .. ' status=' .. status
   if reason then text = text .. ' reason=' .. reason end
   facts[#facts + 1] = item.event
   facts[#facts + 1] = text
@@ -118,8 +119,9 @@ local function admit(item)
   if item.mode == 'trigger' or not task_state(item).paused then word, number = charge(item) end
   if word == 'granted' then
     journal(item, 'running')
-    redis.call('HSET', item.run_key, 'fact', item.fact .. ' claimed=' .. digits(now), 'instance', instance)
-    redis.call('ZADD', KEYS[3], digits(now + lease), item.run)
+    redis.call('HSET', item.run_key, 'fact', item.fact .. ' claimed=' .. now_text, 'instance', instance)
+    leases[#leases + 1] = lease_end
+    leases[#leases + 1] = item.run
   elseif word == 'limited' or word == 'impossible' then
     journal(item, 'limited', word)
   else
@@ -150,6 +152,7 @@ for _, item in ipairs(items) do
   end
 end
 
+if #leases > 0 then redis.call('ZADD', KEYS[3], unpack(leases)) end
 for task, state in pairs(cursors) do
   if state.moved then redis.call('HSET', task, 'last_tick', digits(state.last)) end
 end

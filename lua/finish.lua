@@ -15,25 +15,27 @@
 local lost = fenced(KEYS[1])
 if lost then return lost end
 local now = now_us()
-local facts, reply = {}, {}
+local runs, facts, run_keys, ended, reply = {}, {}, {}, {}, {}
 redis.call('XLEN', KEYS[2])
 redis.call('HGET', KEYS[1], 'backlog')
 
-for number = 1, #KEYS - 3 do
-  local first = number * 4 - 3
-  local run, claim = ARGV[first], ARGV[first + 1]
-  local lease_end = tonumber(redis.call('ZSCORE', KEYS[3], run) or nil)
+for number = 1, #KEYS - 3 do runs[number] = ARGV[number * 4 - 3] end
+local lease_ends = redis.call('ZMSCORE', KEYS[3], unpack(runs))
+for number, run in ipairs(runs) do
+  local claim, lease_end = ARGV[number * 4 - 2], tonumber(lease_ends[number] or nil)
   local expired = lease_end ~= nil and lease_end < now
   if claim == 'held' or expired then
-    facts[#facts + 1] = ARGV[first + 2]
-    facts[#facts + 1] = ARGV[first + 3]
-    redis.call('DEL', KEYS[number + 3])
-    redis.call('ZREM', KEYS[3], run)
+    facts[#facts + 1] = ARGV[number * 4 - 1]
+    facts[#facts + 1] = ARGV[number * 4]
+    run_keys[#run_keys + 1] = KEYS[number + 3]
+    ended[#ended + 1] = run
   end
   reply[number] = lease_end ~= nil and (claim == 'held' or expired) and 1 or 0
 end
 
 if #facts > 0 then
+  redis.call('DEL', unpack(run_keys))
+  redis.call('ZREM', KEYS[3], unpack(ended))
   redis.call('XADD', KEYS[2], '*', unpack(facts))
   redis.call('HINCRBY', KEYS[1], 'backlog', digits(#facts / 2))
 end

@@ -225,7 +225,7 @@ class Quotaflow:
         if self._storing is not None:
             await check_server(self._base.plain, self._base.clock, self.settings.redis.persistence)
         await self._base.fence.wait_ready(START_S)
-        await self._base.instances.beat()
+        await self._meet()
         if self._storing is not None:
             await self._storing.quotas.declare(self.settings.quotas)
         await self._base.quota_state.refresh_names()
@@ -234,8 +234,15 @@ class Quotaflow:
         while True:
             await self._base.clock.sleep(FOLLOW_S)
             with contextlib.suppress(Unavailable):
-                await self._base.instances.beat()
+                await self._meet()
                 await self._base.quota_state.refresh_names()
+
+    async def _meet(self) -> None:
+        """Say that we are alive, and share ticks with the daemons that have the same tasks."""
+        ticker = self._base.working.ticker
+        ticks = ticker.fingerprint()
+        alive = await self._base.instances.beat(ticks)
+        ticker.share([other.id for other in alive if other.ticks == ticks])
 
     async def _follow(self) -> None:
         while True:

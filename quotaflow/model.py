@@ -55,6 +55,10 @@ class Status(StrEnum):
         return self not in (Status.WAITING, Status.RUNNING, Status.STUCK)
 
 
+OPEN = tuple(status for status in Status if not status.is_final)
+FAILURES = (Status.FAILED, Status.SOFT_TIMEOUT, Status.HARD_TIMEOUT, Status.DEAD)
+
+
 class Trigger(StrEnum):
     """What started a run."""
 

@@ -13,6 +13,8 @@ from quotaflow.timing import Clock
 log = get_logger(room="closing")
 
 BATCH = 256
+GATHER_S = 0.005  # an end waits this long for others to go with
+GIVE_WAY = 10  # and this many times as long at most while runs wait to start: those go first
 BEAT_EVERY_S = 2.0
 LEASE_S = 8.0  # with a sweep every 2 s a dead daemon's runs are closed within 10 s
 
@@ -20,11 +22,21 @@ LEASE_S = 8.0  # with a sweep every 2 s a dead daemon's runs are closed within 1
 class Closer:
     """Takes outcomes from the pool and has them journalled. While Redis is away they wait, and so does the pool."""
 
-    def __init__(self, admission: Admission, clock: Clock, instance: str, *, size: int) -> None:
+    def __init__(
+        self,
+        admission: Admission,
+        clock: Clock,
+        instance: str,
+        *,
+        size: int,
+        is_busy: Callable[[], bool] = lambda: False,
+    ) -> None:
+        """`size` bounds what waits to be journalled; `is_busy` says that runs wait to start."""
         self._admission = admission
         self._clock = clock
         self._instance = instance
         self._size = size
+        self._is_busy = is_busy
         self._outcomes: asyncio.Queue[Outcome] = asyncio.Queue()  # who delivers keeps the bound: `wait_free`
         self._unwritten: set[str] = set()
         self._free = asyncio.Event()
@@ -44,6 +56,7 @@ class Closer:
         """Journal outcomes as they come, until cancelled; what cannot be written is tried again."""
         while True:
             batch = [await self._outcomes.get()]
+            await self._gather()
             while len(batch) < BATCH and not self._outcomes.empty():
                 batch.append(self._outcomes.get_nowait())
             await self._write(batch)
@@ -52,6 +65,12 @@ class Closer:
                 report(outcome)
                 self._outcomes.task_done()
             self._free.set()
+
+    async def _gather(self) -> None:
+        for _ in range(GIVE_WAY):
+            await self._clock.sleep(GATHER_S)
+            if not self._is_busy() or self._outcomes.qsize() >= BATCH:
+                return
 
     async def settle(self) -> None:
         """Return when everything handed over is journalled."""

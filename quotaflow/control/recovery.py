@@ -12,7 +12,8 @@ from quotaflow.limiter.admission import Ends, trim_call
 from quotaflow.limiter.fence import Raw
 from quotaflow.limiter.incarnation import Incarnation
 from quotaflow.model import Quota
-from quotaflow.store import Store, TraceRow
+from quotaflow.records import Trace
+from quotaflow.store import Store
 
 
 class StoreIncarnations:
@@ -90,7 +91,7 @@ async def all_quotas(store: Store) -> list[Quota]:
             return quotas
 
 
-def open_fact(row: TraceRow) -> str:
+def open_fact(row: Trace) -> str:
     """Write again the line that opened a run."""
     fields: dict[str, facts.Value] = {
         "run": row.run_id,

@@ -7,7 +7,6 @@ from quotaflow.control.gate import Gate
 from quotaflow.control.quotas import QuotaDesk
 from quotaflow.control.recovery import Recovery, ends_of
 from quotaflow.control.stats import Statistics
-from quotaflow.control.storing import Writer
 from quotaflow.control.tasks import TaskDesk
 from quotaflow.ids import Ids
 from quotaflow.journal.flusher import Flusher, Portion
@@ -88,7 +87,9 @@ class Working:
     def __init__(self, base: Deciding) -> None:
         settings, clock, runner = base.settings, base.clock, base.settings.runner
         self.sessions = Sessions(settings.tasks_database_url)
-        self.closer = Closer(base.admission, clock, base.ids.node, size=runner.queue_size)
+        self.closer = Closer(
+            base.admission, clock, base.ids.node, size=runner.queue_size, is_busy=self.is_busy
+        )
         self.pool = Pool(
             clock,
             Executor(clock, self.sessions),
@@ -101,11 +102,20 @@ class Working:
             base.registry, base.admission, base.quota_state, self.pool.inbox.put, clock, base.ids
         )
         self.ticker = Ticker(
-            clock, base.ids, self.gate.claim, self.pool.inbox, grace_s=settings.scheduler.misfire_grace_s
+            clock,
+            base.ids,
+            self.gate.claim,
+            base.admission.cursors,
+            self.pool.inbox,
+            grace_s=settings.scheduler.misfire_grace_s,
         )
         self.leases = Leases(
             base.admission, clock, lambda: [*self.pool.open_runs(), *self.closer.unwritten()]
         )
+
+    def is_busy(self) -> bool:
+        """Say whether due work waits to start: what can wait, such as writing down what was done, waits for it."""
+        return self.ticker.is_claiming or len(self.pool.inbox) > 0
 
 
 class Storing:
@@ -115,17 +125,24 @@ class Storing:
         settings, clock, journal = base.settings, base.clock, base.settings.journal
         self.store = store
         self.reader = connect(url, deadline_s=settings.redis.deadline_s + 1, max_connections=4)
-        writer = Writer(store, clock)
 
         async def trim(portion: Portion) -> int:
             return await base.admission.trim(ends_of(portion), len(portion.facts))
 
-        self.flusher = Flusher(self.reader, keys.JOURNAL, writer.batch, trim, clock, batch=journal.batch)
+        self.flusher = Flusher(
+            self.reader,
+            keys.JOURNAL,
+            store.write_batch,
+            trim,
+            clock,
+            batch=journal.batch,
+            is_busy=base.working.is_busy,
+        )
         self.recovery = Recovery(store, lambda: restore.look(base.plain), self.flusher)
         self.duty = Duty("flusher", base.admission, clock, shared=store.is_shared)
         self.quotas = QuotaDesk(store, base.quota_state)
         self.snapshotter = Snapshotter(
-            self.quotas.levels, writer.snapshots, clock, every_s=journal.flush_every_s
+            self.quotas.levels, store.write_snapshots, clock, every_s=journal.flush_every_s
         )
         self.tasks = TaskDesk(
             base.registry, store, base.admission, base.working.ticker, clock, settings.scheduler.timezone

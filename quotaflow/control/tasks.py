@@ -9,7 +9,8 @@ from quotaflow.limiter.admission import Admission
 from quotaflow.runner.registry import Registry, Task
 from quotaflow.schedule.cron import Cron, load_zone, next_after, parse
 from quotaflow.schedule.misfire import Misfire, parse_misfire
-from quotaflow.schedule.ticker import Schedule, Ticker
+from quotaflow.schedule.schedule import Schedule
+from quotaflow.schedule.ticker import Ticker
 from quotaflow.store import DeclaredTask, Store, TaskRow, TaskSummary
 from quotaflow.timing import Clock
 
@@ -77,7 +78,7 @@ class TaskDesk:
         self._ticker = ticker
         self._clock = clock
         self._default_zone = default_zone
-        self._crons: dict[str, str | None] = {}
+        self._overrides: dict[str, str] = {}  # expressions that are in force in place of the code's
 
     async def declare(self, plans: Sequence[Plan]) -> None:
         """Write down what the code declares and put every schedule on the ticker, each at its cursor."""
@@ -87,7 +88,8 @@ class TaskDesk:
         for plan, cursor in zip(plans, cursors, strict=True):
             override = rows[plan.task.id].cron_override
             cron = parse(override) if override else plan.cron
-            self._crons[plan.task.id] = override
+            if override:
+                self._overrides[plan.task.id] = override
             self._ticker.put(Schedule(plan.task.id, cron, plan.zone, plan.misfire, cursor.last_tick_us))
 
     async def get(self, task_id: str, *, moments: int = 5) -> TaskView:
@@ -124,14 +126,17 @@ class TaskDesk:
 
     async def follow(self) -> None:
         """Take over expressions that were changed here or by another daemon."""
-        for row in await self._store.list_tasks():
-            task = self._registry.get(row.id)
-            if task is None or task.cron is None or self._crons.get(row.id) == row.cron_override:
+        overrides = await self._store.cron_overrides()
+        for task_id in {*overrides, *self._overrides}:
+            task, override = self._registry.get(task_id), overrides.get(task_id)
+            if task is None or task.cron is None or self._overrides.get(task_id) == override:
                 continue
-            plan = plan_of(task, row.cron_override or task.cron, self._default_zone)
-            cursor = (await self._admission.track([(row.id, row.paused)]))[0]
-            self._crons[row.id] = row.cron_override
-            self._ticker.put(Schedule(row.id, plan.cron, plan.zone, plan.misfire, cursor.last_tick_us))
+            plan = plan_of(task, override or task.cron, self._default_zone)
+            (last_tick_us,) = await self._admission.cursors([task_id])
+            self._ticker.put(Schedule(task_id, plan.cron, plan.zone, plan.misfire, last_tick_us))
+            self._overrides.pop(task_id, None)
+            if override:
+                self._overrides[task_id] = override
 
     async def _views(self, rows: Sequence[TaskRow], moments: int) -> list[TaskView]:
         summaries = await self._store.summarize([row.id for row in rows])

@@ -12,14 +12,18 @@ from typing import Protocol
 from redis.exceptions import RedisError
 
 from quotaflow.errors import Unavailable
-from quotaflow.journal.fold import Dead, Fact, Folded, fold
+from quotaflow.journal.fold import Fact, fold
 from quotaflow.log import Event, get_logger
+from quotaflow.records import Batch, DeadLetter
 from quotaflow.timing import Clock, raise_if_cancelled
 
 log = get_logger(room="journal")
 
 PAGE = 64  # entries per read; an entry holds up to 256 facts
 GATHER_S = 0.02  # a partial batch waits this long for company
+GIVE_WAY = (
+    10  # times that long at most, it also lets runs start that are waiting to: they are late, facts are safe
+)
 READ_S = 5.0  # the deadline of one read
 BLOCK_MS = 500  # how long one blocking read waits; stopping cancels it
 
@@ -40,7 +44,7 @@ class Stream(Protocol):
         ...
 
 
-Write = Callable[[Folded], Awaitable[None]]
+Write = Callable[[Batch], Awaitable[object]]
 Trim = Callable[["Portion"], Awaitable[int]]
 
 
@@ -74,15 +78,29 @@ class Flusher:
     """Empties the stream into the store."""
 
     def __init__(
-        self, client: Stream, stream: str, write: Write, trim: Trim, clock: Clock, *, batch: int
+        self,
+        client: Stream,
+        stream: str,
+        write: Write,
+        trim: Trim,
+        clock: Clock,
+        *,
+        batch: int,
+        is_busy: Callable[[], bool] = lambda: False,
     ) -> None:
-        """`client` is a connection of its own: it blocks in XREAD. `batch` is the number of facts aimed at."""
+        """Make one.
+
+        :param client: a connection of its own: it blocks in XREAD.
+        :param batch: the number of facts aimed at in one transaction.
+        :param is_busy: whether something more urgent wants this process now.
+        """
         self._client = client
         self._stream = stream
         self._write = write
         self._trim = trim
         self._clock = clock
         self._batch = batch
+        self._is_busy = is_busy
         self._one_at_a_time = asyncio.Lock()
         self.flushed = 0
         self.dead = 0
@@ -97,7 +115,7 @@ class Flusher:
                     await self._clock.sleep(GATHER_S)
                 elif await self.flush_once() < self._batch:
                     await self._wait_for_facts()
-                    await self._clock.sleep(GATHER_S)
+                    await self._gather()
                 pause = GATHER_S
             except (Unavailable, RedisError, OSError) as error:
                 raise_if_cancelled()
@@ -153,11 +171,18 @@ class Flusher:
         async with asyncio.timeout(READ_S):
             await self._client.xread({self._stream: "0"}, count=1, block=BLOCK_MS)
 
+    async def _gather(self) -> None:
+        await self._clock.sleep(GATHER_S)
+        for _ in range(GIVE_WAY):
+            if not self._is_busy():
+                return
+            await self._clock.sleep(GATHER_S)
+
     async def _store(self, some: list[Fact]) -> None:
         """Write facts, halving on refusal until the ones that SQL cannot take stand alone."""
-        folded = fold(some)
+        batch = fold(some)
         try:
-            await self._write(folded)
+            await self._write(batch)
         except Unavailable:
             raise
         except Exception as error:  # noqa: BLE001  whatever SQL has against a fact, it must not hold up the others
@@ -168,14 +193,14 @@ class Flusher:
             await self._store(some[:middle])
             await self._store(some[middle:])
             return
-        for dead in folded.dead:
-            self._report(dead)
+        for letter in batch.dead:
+            self._report(letter)
 
     async def _park(self, fact: Fact, error: Exception) -> None:
-        dead = Dead(fact.event_id, fact.line, f"{type(error).__name__}: {error}"[:2000])
-        await self._write(Folded(dead=[dead]))
-        self._report(dead)
+        letter = DeadLetter(fact.event_id, fact.line, f"{type(error).__name__}: {error}"[:2000])
+        await self._write(Batch(dead=[letter]))
+        self._report(letter)
 
-    def _report(self, dead: Dead) -> None:
+    def _report(self, letter: DeadLetter) -> None:
         self.dead += 1
-        log.error(Event.JOURNAL_POISON, event_id=dead.event_id, error=dead.error)
+        log.error(Event.JOURNAL_POISON, event_id=letter.event_id, error=letter.error)

@@ -1,88 +1,78 @@
 """Turn journal facts into rows. Pure: the same facts always give the same rows."""
 
-from collections.abc import Iterable
-from dataclasses import dataclass, field
-from typing import Any
+from collections.abc import Sequence
+from typing import NamedTuple
 
 from quotaflow import facts
 from quotaflow.model import Reason, Status, Trigger
+from quotaflow.records import Batch, DeadLetter, Trace
 
 UNCHARGED = (Status.LIMITED, Status.SKIPPED, Status.MISSED)  # nothing was taken, whatever was asked
 
-Columns = dict[str, Any]  # the columns of one trace; moments in microseconds, cost in micro-units
 
-
-@dataclass(frozen=True, slots=True)
-class Fact:
+class Fact(NamedTuple):
     """One fact as it stands in the stream."""
 
     event_id: str
     line: str
 
 
-@dataclass(frozen=True, slots=True)
-class Dead:
-    """A fact that cannot be stored, with the reason."""
-
-    event_id: str
-    payload: str
-    error: str
-
-
-@dataclass(slots=True)
-class Folded:
-    """What a batch of facts comes to."""
-
-    opened: list[Columns] = field(default_factory=list)
-    closed: list[Columns] = field(default_factory=list)
-    dead: list[Dead] = field(default_factory=list)
+def fold(some: Sequence[Fact]) -> Batch:
+    """Read facts into traces. The end of a run stands for its beginning when both are there."""
+    dead: list[DeadLetter] = []
+    closed = _read([fact for fact in some if fact.line.startswith(facts.CLOSE)], facts.CLOSE, dead)
+    # Usually both are there; what is in `closed` need not be read.
+    others = [fact for fact in some if not fact.line.startswith(facts.CLOSE) and _run_id(fact) not in closed]
+    opened = _read(others, facts.OPEN, dead)
+    return Batch([row for run_id, row in opened.items() if run_id not in closed], [*closed.values()], dead)
 
 
-def fold(batch: Iterable[Fact]) -> Folded:
-    """Read facts into trace rows. The end of a run stands for its beginning when the batch has both."""
-    opened: dict[str, Columns] = {}
-    closed: dict[str, Columns] = {}
-    folded = Folded()
-    for fact in batch:
+def _run_id(fact: Fact) -> str:
+    return fact.event_id.removesuffix(".open")
+
+
+def _read(some: Sequence[Fact], wanted: str, dead: list[DeadLetter]) -> dict[str, Trace]:
+    rows: dict[str, Trace] = {}
+    for fact in some:
         try:
             kind, fields = facts.decode(fact.line)
-            row = columns(fields)
-            if row["status"] in UNCHARGED:
-                row["cost_micro"] = 0
+            if kind != wanted:
+                raise ValueError(kind)  # noqa: TRY301  one place buries what is no fact
             # The first end stands: a run that was closed as lost stays lost, however late it finishes.
-            {facts.OPEN: opened, facts.CLOSE: closed}[kind].setdefault(row["run_id"], row)
+            rows.setdefault(fields["run"], trace(fields))
         except (KeyError, ValueError) as error:
-            folded.dead.append(Dead(fact.event_id, fact.line, f"not a fact: {type(error).__name__}: {error}"))
-    folded.opened = [row for run_id, row in opened.items() if run_id not in closed]
-    folded.closed = list(closed.values())
-    return folded
+            problem = f"not a fact: {type(error).__name__}: {error}"
+            dead.append(DeadLetter(fact.event_id, fact.line, problem))
+    return rows
 
 
-def columns(fields: dict[str, str]) -> Columns:
+def trace(fields: dict[str, str]) -> Trace:
     """Read one fact's fields.
 
     :raises KeyError: a field is missing.
     :raises ValueError: a number is not one, or a word is not known.
     """
-    return {
-        "run_id": fields["run"],
-        "task_id": fields["task"],
-        "quota_id": fields.get("quota"),
-        "trigger": Trigger(fields["trigger"]),
-        "scheduled_for_us": _integer(fields.get("at")),
-        "claimed_us": int(fields["claimed"]),
-        "started_us": _integer(fields.get("started")),
-        "finished_us": _integer(fields.get("finished")),
-        "status": Status(fields["status"]),
-        "reason": Reason(fields["reason"]) if "reason" in fields else None,
-        "attempt": int(fields["attempt"]),
-        "latency_ms": _number(fields.get("latency_ms")),
-        "wait_ms": _number(fields.get("wait_ms")),
-        "cost_micro": int(fields["cost"]),
-        "error_type": fields.get("error_type"),
-        "error": fields.get("error"),
-        "instance_id": fields["instance"],
-    }
+    get = fields.get
+    status = Status(fields["status"])
+    return Trace(
+        run_id=fields["run"],
+        task_id=fields["task"],
+        trigger=Trigger(fields["trigger"]),
+        status=status,
+        claimed_us=int(fields["claimed"]),
+        quota_id=get("quota"),
+        scheduled_for_us=_integer(get("at")),
+        started_us=_integer(get("started")),
+        finished_us=_integer(get("finished")),
+        reason=Reason(fields["reason"]) if "reason" in fields else None,
+        attempt=int(fields["attempt"]),
+        latency_ms=_number(get("latency_ms")),
+        wait_ms=_number(get("wait_ms")),
+        cost_micro=0 if status in UNCHARGED else int(fields["cost"]),
+        error_type=get("error_type"),
+        error=get("error"),
+        instance_id=fields["instance"],
+    )
 
 
 def _integer(text: str | None) -> int | None:

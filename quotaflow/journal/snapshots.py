@@ -5,6 +5,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from quotaflow.errors import Unavailable
 from quotaflow.log import Event, get_logger
 from quotaflow.model import Level
+from quotaflow.records import Snapshot
 from quotaflow.timing import Clock
 
 log = get_logger(room="journal")
@@ -12,7 +13,7 @@ log = get_logger(room="journal")
 MINUTE_US = 60_000_000
 
 ReadLevels = Callable[[], Awaitable[Mapping[str, Level]]]
-WriteSnapshots = Callable[[Sequence[Level], int], Awaitable[None]]
+WriteSnapshots = Callable[[Sequence[Snapshot], int], Awaitable[None]]
 
 
 class Snapshotter:
@@ -44,8 +45,22 @@ class Snapshotter:
         changed = [level for level in levels.values() if self._written.get(level.quota_id) != level]
         self.waiting = len(changed)
         if changed:
-            minute_us = self._clock.wall_us() // MINUTE_US * MINUTE_US
-            await self._write(changed, minute_us)
+            now_us = self._clock.wall_us()
+            await self._write(
+                [_snapshot(level, now_us) for level in changed], now_us // MINUTE_US * MINUTE_US
+            )
             self._written.update({level.quota_id: level for level in changed})
         self.waiting = 0
         return len(changed)
+
+
+def _snapshot(level: Level, now_us: int) -> Snapshot:
+    return Snapshot(
+        quota_id=level.quota_id,
+        remaining=level.remaining,
+        allowed=level.allowed,
+        limited=level.limited,
+        clock_jumps=level.clock_jumps,
+        version=level.version,
+        synced_us=now_us,
+    )

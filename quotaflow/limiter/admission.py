@@ -130,6 +130,14 @@ class Admission:
             ]
         return cursors
 
+    async def cursors(self, task_ids: Sequence[str]) -> list[int]:
+        """Read the last tick of each task that has one."""
+        found: list[int] = []
+        for first in range(0, len(task_ids), TASKS_PER_CALL):
+            some = [keys.task(task_id) for task_id in task_ids[first : first + TASKS_PER_CALL]]
+            found += [int(last) for last in await self._fence.run("cursors", [keys.MARKER, *some], [])]
+        return found
+
     async def pause(self, task_id: str, *, paused: bool) -> None:
         """Stop or resume a task everywhere; its ticks are then skipped with a trace."""
         async with reaching(self._client):

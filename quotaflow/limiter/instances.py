@@ -22,6 +22,7 @@ class Instance:
     pid: int
     started_us: int
     beat_us: int
+    ticks: str = ""  # fingerprint of the tasks whose ticks it claims
 
     def is_alive(self, now_us: int) -> bool:
         """Say whether it has beaten within the last 10 s."""
@@ -37,16 +38,19 @@ class Instances:
         self._role = role
         self._started_us = started_us
 
-    async def beat(self) -> None:
-        """Say that we are alive; forget who has been silent for an hour."""
+    async def beat(self, ticks: str) -> list[Instance]:
+        """Say that we are alive and what we tick; return who else is, and we. Forget who was silent for an hour."""
         now_us = await self._now_us()
-        entry = Instance(self._id, self._role, socket.gethostname(), os.getpid(), self._started_us, now_us)
+        host, pid = socket.gethostname(), os.getpid()
+        entry = Instance(self._id, self._role, host, pid, self._started_us, now_us, ticks)
         text = json.dumps({key: value for key, value in asdict(entry).items() if key != "id"})
         async with reaching(self._client):
             await self._client.hset(keys.INSTANCES, self._id, text)
-            for other in await self.all():
+            everybody = await self.all()
+            for other in everybody:
                 if now_us - other.beat_us > FORGET_S * 1e6:
                     await self._client.hdel(keys.INSTANCES, other.id)
+        return [other for other in everybody if other.is_alive(now_us)]
 
     async def leave(self) -> list[Instance]:
         """Take our entry away; returns who else is alive."""

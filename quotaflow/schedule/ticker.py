@@ -1,36 +1,38 @@
 """The ticker: one heap of schedules; due ticks go out in batches, in the order of their moments.
 
 Duties:
-1. Know the next moment of every schedule before it is due; compute the one after only when grants are on their way.
+1. Know the next two moments of every schedule before it is due; compute them when it is quiet.
 2. Claim what is due, never more than the runner has room for, and take the cursor's word over its own.
 3. Decide by policy what becomes of moments that passed while nobody could claim them.
 4. Follow Redis time: an answer that carries it corrects the local clock.
+5. Share the work: of several daemons one claims a tick at its moment, the others look a little later whether it did.
+   The cursor decides who gets it; sharing only saves everybody the claims that would be lost.
 """
 
 import asyncio
 import heapq
 import itertools
+import zlib
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass, field
 from typing import Protocol
-from zoneinfo import ZoneInfo
 
 from quotaflow.errors import Backlog, QuotaflowError
 from quotaflow.ids import Ids
 from quotaflow.log import Event, get_logger
 from quotaflow.model import Answer, Tick, Word
-from quotaflow.schedule.cron import Cron, next_after
-from quotaflow.schedule.misfire import Misfire, decide
+from quotaflow.schedule.schedule import BATCH, Schedule
 from quotaflow.timing import Clock
 
 log = get_logger(room="schedule")
 
-BATCH = 256
 LONGEST_REST_S = 1.0  # a wall clock that is set cannot tell us; looking again each second finds out
+LEISURE_US = 300_000  # after this long without a claim, moments further ahead are computed
+AT_A_TIME = 16  # moments per turn of the loop; one takes up to 0.1 ms
 RETRY_S = 0.1  # after a claim that failed
 DRIFT_US = 20_000  # a smaller difference to Redis time is not worth following
 
 Claimer = Callable[[Sequence[Tick]], Awaitable[list[Answer]]]
+Looker = Callable[[Sequence[str]], Awaitable[list[int]]]  # task ids -> their cursors in Redis
 
 
 class Slots(Protocol):
@@ -45,67 +47,16 @@ class Slots(Protocol):
         ...
 
 
-@dataclass(slots=True)
-class Schedule:
-    """When one task is due, and how far it has come. Owned by the ticker."""
-
-    task_id: str
-    cron: Cron
-    zone: ZoneInfo
-    misfire: Misfire
-    cursor_us: int
-    next_us: int = 0
-    following_us: int = 0
-    run_ids: dict[int, str] = field(default_factory=dict)  # moment -> run id, kept until answered
-
-    def restart(self, cursor_us: int) -> None:
-        """Go on from a cursor."""
-        self.cursor_us = cursor_us
-        self.next_us = next_after(self.cron, self.zone, cursor_us)
-        self.following_us = next_after(self.cron, self.zone, self.next_us)
-        self.run_ids.clear()
-
-    def advance(self, cursor_us: int) -> None:
-        """Go on after an answer; on the usual way this computes one moment, the one after the next."""
-        if cursor_us != self.next_us:
-            self.restart(cursor_us)
-            return
-        self.cursor_us, self.next_us = cursor_us, self.following_us
-        self.following_us = next_after(self.cron, self.zone, self.next_us)
-        self.run_ids.clear()
-
-    def moments(self, now_us: int, most: int) -> list[int]:
-        """Return the unclaimed moments up to now, oldest first, at most `most`."""
-        moments = [self.next_us]
-        moment = self.following_us
-        while moment <= now_us and len(moments) < most:
-            moments.append(moment)
-            moment = next_after(self.cron, self.zone, moment)
-        return moments
-
-    def ticks(self, now_us: int, grace_us: int, ids: Ids) -> list[Tick]:
-        """Decide what to claim now: usually one tick that runs; after an outage also those that were missed."""
-        most = BATCH + self.misfire.keep
-        moments = self.moments(now_us, most)
-        verdicts = decide(moments, now_us, self.misfire, grace_us)
-        if len(moments) == most:  # there may be more: only the oldest are surely missed
-            verdicts = verdicts[:BATCH]
-        ticks, cursor_us = [], self.cursor_us
-        for verdict in verdicts:
-            run_id = self.run_ids.get(verdict.scheduled_for_us) or ids.next()
-            self.run_ids[verdict.scheduled_for_us] = run_id
-            ticks.append(Tick(self.task_id, run_id, verdict.scheduled_for_us, cursor_us, verdict.runs))
-            cursor_us = verdict.scheduled_for_us
-        return ticks
-
-
 class Ticker:
     """Turns schedules into claims."""
 
-    def __init__(self, clock: Clock, ids: Ids, claim: Claimer, slots: Slots, *, grace_s: float) -> None:
+    def __init__(
+        self, clock: Clock, ids: Ids, claim: Claimer, look: Looker, slots: Slots, *, grace_s: float
+    ) -> None:
         self._clock = clock
         self._ids = ids
         self._claim = claim
+        self._look = look
         self._slots = slots
         self._grace_us = round(grace_s * 1e6)
         self._heap: list[tuple[int, int, int, Schedule]] = []  # moment, order of tasks, order of pushes
@@ -113,7 +64,11 @@ class Ticker:
         self._schedules: dict[str, Schedule] = {}
         self._order: dict[str, int] = {}
         self._changed = asyncio.Event()
+        self._short_sighted: dict[str, Schedule] = {}  # they know one moment only
+        self._quiet_us = 0
         self._offset_us = 0
+        self._daemons: tuple[str, ...] = (ids.node,)
+        self.is_claiming = False
         self.claimed = 0
         self.waits_for_room = 0
 
@@ -124,6 +79,7 @@ class Ticker:
     def put(self, schedule: Schedule) -> None:
         """Add a schedule, or replace the task's earlier one."""
         schedule.restart(schedule.cursor_us)
+        schedule.is_standby = not self._leads(schedule.task_id)
         self._schedules[schedule.task_id] = schedule
         self._order.setdefault(schedule.task_id, len(self._order))
         self._push(schedule)
@@ -132,6 +88,32 @@ class Ticker:
     def drop(self, task_id: str) -> None:
         """Stop ticking a task."""
         self._schedules.pop(task_id, None)
+
+    def fingerprint(self) -> str:
+        """Return a short text that is the same in daemons with the same tasks; empty without any."""
+        task_ids = "\n".join(sorted(self._schedules))
+        return f"{len(self._schedules)}-{zlib.crc32(task_ids.encode()):08x}" if task_ids else ""
+
+    def share(self, daemons: Sequence[str]) -> None:
+        """Divide the schedules among the daemons that are alive and have the same ones. Cheap while those stay."""
+        present = tuple(sorted({*daemons, self._ids.node}))
+        if present == self._daemons:
+            return
+        self._daemons = present
+        for schedule in self._schedules.values():
+            schedule.is_standby = not self._leads(schedule.task_id)
+        # What is being claimed right now is not in the heap and comes back with its new turn.
+        queued = {schedule.task_id for *_, schedule in self._heap if self._is_current(schedule)}
+        self._heap.clear()
+        for task_id in queued:
+            self._push(self._schedules[task_id])
+        self._changed.set()
+
+    def _leads(self, task_id: str) -> bool:
+        return self._daemons[zlib.crc32(task_id.encode()) % len(self._daemons)] == self._ids.node
+
+    def _is_current(self, schedule: Schedule) -> bool:
+        return self._schedules.get(schedule.task_id) is schedule
 
     def next_us(self, task_id: str) -> int | None:
         """Return when the task is due next."""
@@ -155,27 +137,45 @@ class Ticker:
         while True:
             due = self._pop_due()
             if due:
+                self.is_claiming = True
                 await self._fire(due)
+                self.is_claiming = False
+                self._quiet_us = self.now_us() + LEISURE_US
+            elif self._short_sighted and self.now_us() >= self._quiet_us:
+                await self._look_ahead()
             else:
                 await self._rest()
 
+    async def _look_ahead(self) -> None:
+        for task_id in list(itertools.islice(self._short_sighted, AT_A_TIME)):
+            self._short_sighted.pop(task_id).look_ahead()
+        await self._clock.sleep(0)
+
     def _push(self, schedule: Schedule) -> None:
         order = self._order[schedule.task_id]
-        heapq.heappush(self._heap, (schedule.next_us, order, next(self._pushes), schedule))
+        heapq.heappush(self._heap, (schedule.wake_us, order, next(self._pushes), schedule))
+
+    def _requeue(self, schedule: Schedule) -> None:
+        if self._is_current(schedule):
+            self._push(schedule)
+            self._short_sighted[schedule.task_id] = schedule
 
     def _pop_due(self) -> list[Schedule]:
         due, now_us = [], self.now_us()
         while self._heap and self._heap[0][0] <= now_us:
             moment, _, _, schedule = heapq.heappop(self._heap)
             # A replaced, dropped or re-queued schedule leaves its old entry behind.
-            if self._schedules.get(schedule.task_id) is schedule and schedule.next_us == moment:
+            if self._is_current(schedule) and schedule.wake_us == moment:
                 due.append(schedule)
         return due
 
     async def _rest(self) -> None:
+        now_us = self.now_us()
         wait_s = LONGEST_REST_S
         if self._heap:
-            wait_s = min(wait_s, (self._heap[0][0] - self.now_us()) / 1e6)
+            wait_s = min(wait_s, (self._heap[0][0] - now_us) / 1e6)
+        if self._short_sighted:
+            wait_s = min(wait_s, (self._quiet_us - now_us) / 1e6)
         self._changed.clear()
         waiters = [
             asyncio.ensure_future(self._clock.sleep(wait_s)),
@@ -190,6 +190,7 @@ class Ticker:
     async def _fire(self, due: list[Schedule]) -> None:
         waiting = due[::-1]
         try:
+            await self._let_go(waiting)
             while waiting:
                 await self._fire_some(waiting)
         except QuotaflowError as error:  # whatever it is, these ticks are kept and tried again
@@ -198,6 +199,23 @@ class Ticker:
         finally:
             for schedule in waiting:  # also when cancelled: a stopped ticker can be looked at
                 self._push(schedule)
+
+    async def _let_go(self, waiting: list[Schedule]) -> None:
+        """Take out of `waiting` what another daemon has claimed, as it usually does."""
+        standbys = [schedule for schedule in waiting if schedule.is_standby]
+        if not standbys:
+            return
+        cursors = await self._look([schedule.task_id for schedule in standbys])
+        taken = {
+            schedule.task_id: cursor_us
+            for schedule, cursor_us in zip(standbys, cursors, strict=True)
+            if cursor_us >= schedule.next_us
+        }
+        waiting[:] = [schedule for schedule in waiting if schedule.task_id not in taken]
+        for schedule in standbys:
+            if schedule.task_id in taken:
+                schedule.advance(taken[schedule.task_id])
+                self._requeue(schedule)
 
     async def _fire_some(self, waiting: list[Schedule]) -> None:
         """Claim one batch off the end of `waiting`; what is not claimed stays there."""
@@ -210,8 +228,7 @@ class Ticker:
         self.claimed += len(ticks)
         full = self._settle(ticks, answers)
         for schedule in batch:
-            if self._schedules.get(schedule.task_id) is schedule:
-                self._push(schedule)
+            self._requeue(schedule)
         if full:
             raise Backlog("SQL is too far behind; nothing new begins")
 

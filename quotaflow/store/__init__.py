@@ -1,6 +1,5 @@
-"""Definitions, traces, metrics and what recovery needs. `Store` is the door; the rest are its values."""
+"""Definitions, traces, metrics and what recovery needs. `Store` is the door; the rest are its answers."""
 
-from quotaflow.store.batch import Batch, BatchResult, DeadLetter, Snapshot, TraceRow
 from quotaflow.store.paging import Page
 from quotaflow.store.reads import StoreCounts, TraceFilter
 from quotaflow.store.store import Store
@@ -8,16 +7,11 @@ from quotaflow.store.summaries import TaskSummary
 from quotaflow.store.tasks import DeclaredTask, TaskRow
 
 __all__ = [
-    "Batch",
-    "BatchResult",
-    "DeadLetter",
     "DeclaredTask",
     "Page",
-    "Snapshot",
     "Store",
     "StoreCounts",
     "TaskRow",
     "TaskSummary",
     "TraceFilter",
-    "TraceRow",
 ]

@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from quotaflow.model import Status
-from quotaflow.store.batch import FAILURES, TraceRow
+from quotaflow.model import FAILURES, Status
+from quotaflow.records import Trace
 from quotaflow.store.statements import fetch_in, insert_or_replace
 from quotaflow.store.tables import quota_metrics
 
@@ -36,7 +36,7 @@ class Minute:
     latency: list[int] = field(default_factory=lambda: [0] * (len(BOUNDS_MS) + 1))
     remaining: float | None = None
 
-    def count(self, ended: TraceRow) -> None:
+    def count(self, ended: Trace) -> None:
         """Count a run that has an outcome."""
         is_ok = ended.status is Status.OK
         self.ok += is_ok
@@ -66,7 +66,7 @@ def minute_of(moment_us: int) -> int:
     return moment_us - moment_us % MINUTE_US
 
 
-def count_ended(rows: Iterable[TraceRow]) -> dict[Key, Minute]:
+def count_ended(rows: Iterable[Trace]) -> dict[Key, Minute]:
     """Count outcomes under the minute of their end; runs without a quota are nobody's."""
     grown: dict[Key, Minute] = {}
     for row in rows:

@@ -8,9 +8,9 @@ from sqlalchemy import ColumnElement, Select, func, select, tuple_
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from quotaflow.errors import InvalidInput, NotFound
-from quotaflow.model import Status, Trigger
+from quotaflow.model import OPEN, Status, Trigger
+from quotaflow.records import Trace
 from quotaflow.store import meta
-from quotaflow.store.batch import OPEN, TraceRow
 from quotaflow.store.paging import Page
 from quotaflow.store.tables import dead_letters, tasks, traces
 
@@ -46,7 +46,7 @@ class StoreCounts:
 
 async def list_traces(
     connection: AsyncConnection, wanted: TraceFilter, cursor: str | None, limit: int
-) -> Page[TraceRow]:
+) -> Page[Trace]:
     """Return traces newest first, those older than the cursor.
 
     :raises InvalidInput: a cursor that is none of ours.
@@ -54,7 +54,7 @@ async def list_traces(
     statement = select(traces).where(*_conditions(wanted)).order_by(*_NEWEST_FIRST).limit(limit + 1)
     if cursor is not None:
         statement = _older(statement, cursor)
-    found = [TraceRow(*row) for row in await connection.execute(statement)]
+    found = [Trace(*row) for row in await connection.execute(statement)]
     last = found[limit - 1] if len(found) > limit else None
     return Page(found[:limit], f"{last.claimed_us}.{last.run_id}" if last else None)
 
@@ -79,7 +79,7 @@ def _older(statement: Select[*tuple[Any, ...]], cursor: str) -> Select[*tuple[An
     return statement.where(tuple_(_c.claimed_us, _c.run_id) < (int(moment), run_id))
 
 
-async def get_trace(connection: AsyncConnection, run_id: str) -> TraceRow:
+async def get_trace(connection: AsyncConnection, run_id: str) -> Trace:
     """Return one trace.
 
     :raises NotFound: no such run is recorded.
@@ -87,13 +87,13 @@ async def get_trace(connection: AsyncConnection, run_id: str) -> TraceRow:
     row = (await connection.execute(select(traces).where(_c.run_id == run_id))).one_or_none()
     if row is None:
         raise NotFound(f"no trace has the run id {run_id!r}")
-    return TraceRow(*row)
+    return Trace(*row)
 
 
-async def open_runs(connection: AsyncConnection) -> list[TraceRow]:
+async def open_runs(connection: AsyncConnection) -> list[Trace]:
     """Return the runs that have not ended, oldest first, for recovery."""
     statement = select(traces).where(_c.status.in_(OPEN)).order_by(_c.claimed_us, _c.run_id)
-    return [TraceRow(*row) for row in await connection.execute(statement)]
+    return [Trace(*row) for row in await connection.execute(statement)]
 
 
 async def last_ticks(connection: AsyncConnection) -> dict[str, int]:

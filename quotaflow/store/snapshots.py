@@ -6,8 +6,8 @@ from operator import attrgetter
 from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from quotaflow.records import Snapshot
 from quotaflow.store import metrics
-from quotaflow.store.batch import Snapshot
 from quotaflow.store.locks import Lock, lock
 from quotaflow.store.metrics import Minute
 from quotaflow.store.statements import fetch_in, insert_or_replace

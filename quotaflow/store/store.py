@@ -6,8 +6,8 @@ from contextlib import AbstractAsyncContextManager
 from typing import Self
 
 from quotaflow.model import Quota
+from quotaflow.records import Batch, BatchResult, Snapshot, Trace
 from quotaflow.store import meta, quotas, reads, snapshots, summaries, tasks, writes
-from quotaflow.store.batch import Batch, BatchResult, Snapshot, TraceRow
 from quotaflow.store.engine import Database
 from quotaflow.store.fence import hold_fence
 from quotaflow.store.migrate import upgrade
@@ -191,6 +191,11 @@ class Store:
         async with self._database.write() as connection:
             return await tasks.set_cron_override(connection, task_id, cron, self._clock.wall_us())
 
+    async def cron_overrides(self) -> dict[str, str]:
+        """Return the expressions that people have set, by task. Every daemon asks every 2 s."""
+        async with self._database.read() as connection:
+            return await tasks.cron_overrides(connection)
+
     async def get_task(self, task_id: str) -> TaskRow:
         """Return a task.
 
@@ -208,7 +213,7 @@ class Store:
 
     async def list_traces(
         self, wanted: TraceFilter | None = None, cursor: str | None = None, *, limit: int = 100
-    ) -> Page[TraceRow]:
+    ) -> Page[Trace]:
         """Return at most `limit` traces, newest first.
 
         :raises InvalidInput: a cursor that no earlier page gave.
@@ -216,7 +221,7 @@ class Store:
         async with self._database.read() as connection:
             return await reads.list_traces(connection, wanted or TraceFilter(), cursor, limit)
 
-    async def get_trace(self, run_id: str) -> TraceRow:
+    async def get_trace(self, run_id: str) -> Trace:
         """Return one trace.
 
         :raises NotFound: no such run is recorded.
@@ -229,7 +234,7 @@ class Store:
         async with self._database.read() as connection:
             return await summaries.summarize(connection, task_ids)
 
-    async def open_runs(self) -> list[TraceRow]:
+    async def open_runs(self) -> list[Trace]:
         """Return the runs that have not ended, oldest first."""
         async with self._database.read() as connection:
             return await reads.open_runs(connection)

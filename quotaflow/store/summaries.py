@@ -7,8 +7,7 @@ from typing import Any
 from sqlalchemy import Select, case, func, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from quotaflow.model import Status
-from quotaflow.store.batch import FAILURES
+from quotaflow.model import FAILURES, Status
 from quotaflow.store.tables import traces
 
 NEWEST = 10_000

@@ -84,6 +84,12 @@ async def set_cron_override(
     return await _set(connection, task_id, {"cron_override": cron}, now_us)
 
 
+async def cron_overrides(connection: AsyncConnection) -> dict[str, str]:
+    """Return the expressions that people have set, by task."""
+    query = select(tasks.c.id, tasks.c.cron_override).where(tasks.c.cron_override.is_not(None))
+    return dict((await connection.execute(query)).all())
+
+
 async def _set(connection: AsyncConnection, task_id: str, values: dict[str, Any], now_us: int) -> TaskRow:
     await lock(connection, Lock.DEFINITIONS)  # or a sync in between would write the old value back
     await connection.execute(tasks.update().where(tasks.c.id == task_id).values(**values, updated_us=now_us))

@@ -2,44 +2,41 @@
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict
 from operator import attrgetter
 from typing import NamedTuple
 
-from sqlalchemy import bindparam, select, text
+from sqlalchemy import literal_column, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from quotaflow.model import OPEN
+from quotaflow.records import Batch, BatchResult, DeadLetter, Trace
 from quotaflow.store import meta, metrics
-from quotaflow.store.batch import OPEN, Batch, BatchResult, DeadLetter, TraceRow
 from quotaflow.store.locks import Lock, lock
-from quotaflow.store.statements import fetch_in, insert_new, run_many
+from quotaflow.store.statements import fetch_in, insert_new, update
 from quotaflow.store.tables import dead_letters, traces
 
 DOUBLE_CLAIM = "double_claim"
 
-_COLUMNS = tuple(traces.c.keys())
-_values = attrgetter(*_COLUMNS)
 # The end of a run cannot change who it was.
 _BIRTH = ("run_id", "task_id", "trigger", "scheduled_for_us", "claimed_us")
-_END = tuple(name for name in _COLUMNS if name not in _BIRTH)
-_end_values = attrgetter("run_id", *_END)
-_IS_OPEN = text("status IN ({})".format(", ".join(f"'{status}'" for status in OPEN)))
-_CLOSE = traces.update().where(traces.c.run_id == bindparam("of_run"), _IS_OPEN)
+_END = ("run_id", *[name for name in Trace._fields if name not in _BIRTH])
+_end_values = attrgetter(*_END)
+_IS_OPEN = traces.c.status.in_([literal_column(f"'{status}'") for status in OPEN])
 
 
 class Plan(NamedTuple):
     """What a batch means for the rows that are there."""
 
-    claims: list[TraceRow]  # new runs
-    ends: list[TraceRow]  # new runs that have ended already
-    updates: list[TraceRow]  # of open runs
+    claims: list[Trace]  # new runs
+    ends: list[Trace]  # new runs that have ended already
+    updates: list[Trace]  # of open runs
 
 
 def decide(batch: Batch, is_open: Mapping[str, bool]) -> Plan:
     """Find the last word on each run. `is_open` knows which closed runs are stored; a final word stands."""
-    claims: dict[str, TraceRow] = {}
-    ends: dict[str, TraceRow] = {}
-    updates: dict[str, TraceRow] = {}
+    claims: dict[str, Trace] = {}
+    ends: dict[str, Trace] = {}
+    updates: dict[str, Trace] = {}
     for row in batch.opened:
         if row.run_id not in is_open:
             claims.setdefault(row.run_id, row)
@@ -58,7 +55,7 @@ async def write_batch(connection: AsyncConnection, batch: Batch, now_us: int) ->
     await lock(connection, Lock.JOURNAL)
     plan = decide(batch, await _is_open(connection, batch.closed))
     refused = await _insert(connection, [*plan.claims, *plan.ends])
-    await run_many(connection, _CLOSE, ("of_run", *_END), [_end_values(row) for row in plan.updates])
+    await update(connection, traces, _END, _IS_OPEN, [_end_values(row) for row in plan.updates])
     ended = [row for row in (*plan.ends, *plan.updates) if row.run_id not in refused]
     await metrics.grow(connection, metrics.count_ended(ended))
     claims, letters = await _bury_claims(connection, list(refused.values()), now_us)
@@ -66,16 +63,16 @@ async def write_batch(connection: AsyncConnection, batch: Batch, now_us: int) ->
     return BatchResult(double_claims=claims, dead=letters)
 
 
-async def _is_open(connection: AsyncConnection, rows: Sequence[TraceRow]) -> dict[str, bool]:
+async def _is_open(connection: AsyncConnection, rows: Sequence[Trace]) -> dict[str, bool]:
     query = select(traces.c.run_id, traces.c.status)
     known = await fetch_in(connection, query, traces.c.run_id, [row.run_id for row in rows])
     return {run_id: not status.is_final for run_id, status in known}
 
 
-async def _insert(connection: AsyncConnection, rows: Sequence[TraceRow]) -> dict[str, TraceRow]:
+async def _insert(connection: AsyncConnection, rows: Sequence[Trace]) -> dict[str, Trace]:
     """Insert what is new; return what is not there afterwards, because another run owns its tick."""
-    written = await insert_new(connection, traces, [_values(row) for row in rows])
-    if written == len(rows):  # SQLite counts; asyncpg does not
+    written = await insert_new(connection, traces, rows)
+    if written == len(rows):
         return {}
     missing = {row.run_id: row for row in rows}
     for (run_id,) in await fetch_in(connection, select(traces.c.run_id), traces.c.run_id, list(missing)):
@@ -83,7 +80,7 @@ async def _insert(connection: AsyncConnection, rows: Sequence[TraceRow]) -> dict
     return missing
 
 
-async def _bury_claims(connection: AsyncConnection, rows: list[TraceRow], now_us: int) -> tuple[int, int]:
+async def _bury_claims(connection: AsyncConnection, rows: list[Trace], now_us: int) -> tuple[int, int]:
     """Keep claim and end of a run whose tick belongs to another; count the run once."""
     letters = {f"{row.run_id}/{'end' if row.status.is_final else 'claim'}": row for row in rows}
     known = await _known_letters(
@@ -91,7 +88,9 @@ async def _bury_claims(connection: AsyncConnection, rows: list[TraceRow], now_us
     )
     fresh = {row.run_id for row in rows} - {event_id.rpartition("/")[0] for event_id in known}
     await meta.increase(connection, meta.DOUBLE_CLAIMS, len(fresh))
-    dead = [DeadLetter(event_id, json.dumps(asdict(row)), DOUBLE_CLAIM) for event_id, row in letters.items()]
+    dead = [
+        DeadLetter(event_id, json.dumps(row._asdict()), DOUBLE_CLAIM) for event_id, row in letters.items()
+    ]
     return len(fresh), await _bury(connection, dead, now_us)
 
 

@@ -15,7 +15,8 @@ from quotaflow.model import Run, make_quota
 from quotaflow.runner.registry import REGISTRY
 from quotaflow.schedule.cron import parse
 from quotaflow.schedule.misfire import SKIP
-from quotaflow.schedule.ticker import Schedule, Ticker
+from quotaflow.schedule.schedule import Schedule
+from quotaflow.schedule.ticker import Ticker
 from quotaflow.settings import Settings, load
 from quotaflow.timing import SystemClock
 
@@ -59,7 +60,7 @@ async def main(given: dict[str, object]) -> None:
         await base.fence.wait_ready(10)
         await base.quota_state.refresh_names()
         gate = Gate(REGISTRY, base.admission, base.quota_state, runner.put, clock, base.ids)
-        ticker = Ticker(clock, base.ids, gate.claim, runner, grace_s=60)
+        ticker = Ticker(clock, base.ids, gate.claim, base.admission.cursors, runner, grace_s=60)
         cursors = await base.admission.track([(task.id, False) for task in REGISTRY])
         for task, cursor in zip(REGISTRY, cursors, strict=True):
             assert task.cron is not None

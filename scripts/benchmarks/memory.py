@@ -13,7 +13,8 @@ from quotaflow.model import Answer
 from quotaflow.runner.registry import REGISTRY
 from quotaflow.schedule.cron import parse
 from quotaflow.schedule.misfire import SKIP
-from quotaflow.schedule.ticker import Schedule, Ticker
+from quotaflow.schedule.schedule import Schedule
+from quotaflow.schedule.ticker import Ticker
 from quotaflow.timing import SystemClock
 
 
@@ -26,6 +27,10 @@ class _Nowhere:
 
 
 async def _claim(_ticks: object) -> list[Answer]:
+    return []
+
+
+async def _look(_task_ids: object) -> list[int]:
     return []
 
 
@@ -46,7 +51,7 @@ def main(count: int, *, with_tasks: bool, trace: bool) -> None:
     size = traced if trace else resident
     crons = EVERY_SECOND[:250]
     clock = SystemClock()
-    ticker = Ticker(clock, Ids(clock), _claim, _Nowhere(), grace_s=60)
+    ticker = Ticker(clock, Ids(clock), _claim, _look, _Nowhere(), grace_s=60)
     if trace:
         tracemalloc.start()
     now_us = clock.wall_us()

@@ -8,16 +8,17 @@ from quotaflow.control.tasks import TaskView
 from quotaflow.edges.cli.summary import summarize
 from quotaflow.edges.cli.tally import QuotaTally, Tally, TaskTally, tally_task
 from quotaflow.model import Status, TaskKind, Trigger
-from quotaflow.store import TaskRow, TraceRow
+from quotaflow.records import Trace
+from quotaflow.store import TaskRow
 
 SECOND = 1_000_000
 ROW = TaskRow("a", "A", TaskKind.SCHEDULER, "m:a", cron="* * * * * *", timezone="UTC", updated_us=5)
 VIEW = TaskView(ROW, None, ())
 
 
-def ran(second: int | None, status: Status = Status.OK) -> TraceRow:
+def ran(second: int | None, status: Status = Status.OK) -> Trace:
     at_us = None if second is None else second * SECOND
-    return TraceRow(f"r{second}", "a", Trigger.CRON, status, claimed_us=1, scheduled_for_us=at_us)
+    return Trace(f"r{second}", "a", Trigger.CRON, status, claimed_us=1, scheduled_for_us=at_us)
 
 
 def test_every_tick_with_a_trace_agrees() -> None:

@@ -8,7 +8,7 @@ from quotaflow.edges.http.moments import LATEST_US, iso, read_moment
 from quotaflow.edges.http.views import status_code, trace_shown
 from quotaflow.errors import InvalidInput
 from quotaflow.model import Reason, Status, Trigger
-from quotaflow.store import TraceRow
+from quotaflow.records import Trace
 from tests.http.house import House, until
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -207,6 +207,6 @@ async def test_every_status_has_a_status_code_or_none(
     status: Status, reason: Reason | None, code: int | None
 ) -> None:
     assert status_code(status, reason) == code
-    row = TraceRow("r", "t", Trigger.CRON, status, NOW_US, reason=reason, cost_micro=2_500_000)
+    row = Trace("r", "t", Trigger.CRON, status, NOW_US, reason=reason, cost_micro=2_500_000)
     shown = trace_shown(row)
     assert (shown.status_code, shown.cost, shown.finished_at) == (code, 2.5, None)

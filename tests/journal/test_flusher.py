@@ -9,15 +9,15 @@ import pytest
 
 from quotaflow import facts
 from quotaflow.control.recovery import ends_of
-from quotaflow.control.storing import Writer
 from quotaflow.errors import Unavailable
-from quotaflow.journal.flusher import Flusher, Portion
-from quotaflow.journal.fold import Folded
+from quotaflow.journal.flusher import GATHER_S, Flusher, Portion
 from quotaflow.limiter import keys
 from quotaflow.limiter.client import connect
+from quotaflow.records import Batch
 from quotaflow.store import Store
-from quotaflow.timing import SystemClock
+from quotaflow.timing import ManualClock, SystemClock
 from tests.limiter.conftest import Bench, bench_on
+from tests.runner.journalled import asleep, until
 from tests.servers import ValkeyProcess
 
 
@@ -26,17 +26,16 @@ class Line:
 
     def __init__(self, bench: Bench, store: Store, reader: Any, batch: int) -> None:
         self.bench, self.store = bench, store
-        self.writer = Writer(store, SystemClock())
         self.write_error: Exception | None = None
         self.trim_error: Exception | None = None
         self.written: list[int] = []
         self.flusher = Flusher(reader, keys.JOURNAL, self.write, self.trim, SystemClock(), batch=batch)
 
-    async def write(self, folded: Folded) -> None:
+    async def write(self, batch: Batch) -> None:
         if self.write_error:
             raise self.write_error
-        await self.writer.batch(folded)
-        self.written.append(len(folded.opened) + len(folded.closed))
+        await self.store.write_batch(batch)
+        self.written.append(len(batch.opened) + len(batch.closed))
 
     async def trim(self, portion: Portion) -> int:
         if self.trim_error:
@@ -188,3 +187,20 @@ async def test_without_the_duty_it_leaves_the_stream_alone(line: Line) -> None:
     assert await line.left() == 1
     running.cancel()
     await asyncio.wait([running])
+
+
+async def test_it_lets_due_work_start_first_but_not_for_ever(line: Line) -> None:
+    clock = ManualClock()
+    flusher = Flusher(
+        line.bench.plain, keys.JOURNAL, line.write, line.trim, clock, batch=500, is_busy=lambda: True
+    )
+    running = asyncio.create_task(flusher.run(lambda: True))
+    await journal(line, ["a"])
+    for _ in range(10):
+        await until(lambda: asleep(clock))
+        await clock.advance(GATHER_S)
+    assert line.written == []
+    async with asyncio.timeout(5):
+        while await line.left():
+            await clock.advance(GATHER_S)
+    running.cancel()

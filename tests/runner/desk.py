@@ -34,9 +34,9 @@ class Desk:
     @property
     def traces(self) -> list[dict[str, Any]]:
         """Return the traces so far; they have not been sent."""
-        folded = fold(Fact(event_id, line) for event_id, line in self.recorder._facts)
+        folded = fold([Fact(event_id, line) for event_id, line in self.recorder._facts])
         assert (folded.opened, folded.dead) == ([], [])
-        return folded.closed
+        return [trace._asdict() for trace in folded.closed]
 
     def endings(self) -> list[tuple[Status, Reason | None, str | None]]:
         return [(trace["status"], trace["reason"], trace["error"]) for trace in self.traces]

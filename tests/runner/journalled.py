@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Awaitable, Callable
 
 from quotaflow import facts
-from quotaflow.journal.fold import Fact, columns
+from quotaflow.journal.fold import Fact, trace
 from quotaflow.limiter import keys
 from quotaflow.limiter.admission import Admission, Claim, Mode
 from quotaflow.model import MICRO, Outcome, Run, Status, Trigger, Word
@@ -50,12 +50,10 @@ async def journal(bench: Bench) -> list[Fact]:
 async def closed(bench: Bench) -> dict[str, Status]:
     """Return the runs whose ends are journalled."""
     rows = [
-        columns(facts.decode(fact.line)[1])
-        for fact in await journal(bench)
-        if fact.event_id.endswith(".close")
+        trace(facts.decode(fact.line)[1]) for fact in await journal(bench) if fact.event_id.endswith(".close")
     ]
-    assert len({row["run_id"] for row in rows}) == len(rows)
-    return {row["run_id"]: row["status"] for row in rows}
+    assert len({row.run_id for row in rows}) == len(rows)
+    return {row.run_id: row.status for row in rows}
 
 
 async def until(condition: Callable[[], Awaitable[bool]]) -> None:

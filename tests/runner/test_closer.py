@@ -22,7 +22,7 @@ async def test_an_outcome_becomes_a_fact_with_every_column(bench: Bench, closer:
         running.cancel()
     folded = fold(await journal(bench))
     assert (folded.opened, folded.dead) == ([], [])
-    assert folded.closed == [
+    assert [trace._asdict() for trace in folded.closed] == [
         {
             "run_id": "r1",
             "task_id": "任务 1",
@@ -56,7 +56,7 @@ async def test_a_run_that_began_before_its_claim_by_another_clock_waited_no_time
         closer.deliver(Outcome(run, Status.OK, run.claimed_us - 5_000, run.claimed_us, 5.0))
         await closer.settle()
         running.cancel()
-    assert fold(await journal(bench)).closed[0]["wait_ms"] == 0
+    assert fold(await journal(bench)).closed[0].wait_ms == 0
 
 
 async def test_outcomes_leave_in_batches(bench: Bench) -> None:
@@ -73,6 +73,20 @@ async def test_outcomes_leave_in_batches(bench: Bench) -> None:
     assert await closed(bench) == {run.run_id: Status.OK for run in runs}
     assert await bench.plain.xlen(keys.JOURNAL) - before == 2
     assert closer.unwritten() == []
+
+
+async def test_ends_let_runs_start_first_but_not_for_ever(bench: Bench) -> None:
+    clock = ManualClock()
+    closer = Closer(bench.admission, clock, "me", size=10, is_busy=lambda: True)
+    closer.deliver(ended(await admit(bench, "r1")))
+    async with asyncio.TaskGroup() as group:
+        running = group.create_task(closer.run())
+        await clock.advance(0.045)
+        assert closer.unwritten() == ["r1"]
+        await clock.advance(0.006)
+        await closer.settle()
+        running.cancel()
+    assert await closed(bench) == {"r1": Status.OK}
 
 
 async def test_whoever_delivers_waits_while_too_much_is_unwritten(bench: Bench, closer: Closer) -> None:

@@ -6,15 +6,15 @@ from pathlib import Path
 import pytest
 
 from quotaflow.control.closing import Closer, Leases
-from quotaflow.control.storing import Writer
 from quotaflow.errors import Unavailable
 from quotaflow.journal.fold import fold
 from quotaflow.limiter import keys
 from quotaflow.model import MICRO, Reason, Status, Trigger
+from quotaflow.records import Trace
 from quotaflow.runner.execute import Executor
 from quotaflow.runner.pool import Pool
 from quotaflow.runner.registry import REGISTRY
-from quotaflow.store import Store, TraceRow
+from quotaflow.store import Store
 from quotaflow.timing import ManualClock, SystemClock
 from tests.limiter.conftest import Bench
 from tests.runner.journalled import admit, asleep, closed, ended, journal, until
@@ -77,8 +77,8 @@ async def test_a_run_whose_lease_ran_out_is_closed_as_lost_with_every_column(ben
     assert (await leases.sweep(), leases.lost) == (1, 1)
     assert (await leases.sweep(), leases.lost) == (0, 1)
     folded = fold(await journal(bench))
-    assert (folded.dead, [row["run_id"] for row in folded.opened]) == ([], ["alive"])
-    assert folded.closed == [
+    assert (folded.dead, [row.run_id for row in folded.opened]) == ([], ["alive"])
+    assert [trace._asdict() for trace in folded.closed] == [
         {
             "run_id": "r1",
             "task_id": "任务 1",
@@ -165,17 +165,16 @@ async def test_the_late_end_of_a_lost_run_changes_nothing(
     run = await admit(bench, "r1", lease_s=0.01)
     await asyncio.sleep(0.02)
     store = await Store.open(f"sqlite+aiosqlite:///{tmp_path}/store.db", deadline_s=5)
-    writer = Writer(store, SystemClock())
     assert await Leases(bench.admission, SystemClock(), list).sweep() == 1
-    await writer.batch(fold(await journal(bench)))
+    await store.write_batch(fold(await journal(bench)))
     before = await store.get_trace("r1")
     async with asyncio.TaskGroup() as group:
         running = group.create_task(closer.run())
         closer.deliver(ended(run))
         await closer.settle()
         running.cancel()
-    await writer.batch(fold((await journal(bench))[2:]))
+    await store.write_batch(fold((await journal(bench))[2:]))
     after = await store.get_trace("r1")
     await store.close()
-    assert isinstance(after, TraceRow)
+    assert isinstance(after, Trace)
     assert (before, after.status, after.reason) == (after, Status.LOST, Reason.CRASHED)

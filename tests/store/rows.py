@@ -1,12 +1,12 @@
 """Traces, a look at whole tables, and a hand on the server."""
 
-from dataclasses import replace
 from typing import Any
 
 from sqlalchemy import select, text
 
 from quotaflow.model import MICRO, Status, Trigger
-from quotaflow.store import Store, TraceRow
+from quotaflow.records import Trace
+from quotaflow.store import Store
 from quotaflow.store.tables import metadata
 
 START_US = 1_750_000_000_000_000  # 15:06:40: ManualClock's start, 40 s into a minute
@@ -14,10 +14,10 @@ MINUTE_US = 1_749_999_960_000_000
 SECOND = 1_000_000
 
 
-def claim(run_id: str = "r1", **changes: Any) -> TraceRow:
+def claim(run_id: str = "r1", **changes: Any) -> Trace:
     """Make the row of a tick that begins to run; each run id has its own tick of task `t`."""
     at = START_US + sum(run_id.encode()) * SECOND
-    row = TraceRow(
+    row = Trace(
         run_id=run_id,
         task_id="t",
         trigger=Trigger.CRON,
@@ -29,13 +29,13 @@ def claim(run_id: str = "r1", **changes: Any) -> TraceRow:
         cost_micro=MICRO,
         instance_id="host-1",
     )
-    return replace(row, **changes)
+    return row._replace(**changes)
 
 
-def ended(row: TraceRow, status: Status = Status.OK, **changes: Any) -> TraceRow:
+def ended(row: Trace, status: Status = Status.OK, **changes: Any) -> Trace:
     """Make the row that ends this run, 40 ms later, in the minute of START_US."""
     end = {"finished_us": START_US + 40_000, "latency_ms": 34.0, "wait_ms": 1.0}
-    return replace(row, **{"status": status, **end, **changes})
+    return row._replace(**{"status": status, **end, **changes})
 
 
 async def dump(store: Store) -> dict[str, list[Any]]:

@@ -15,7 +15,8 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from quotaflow.errors import InvalidInput, Unavailable
 from quotaflow.model import Status, make_quota
-from quotaflow.store import Batch, Store
+from quotaflow.records import Batch
+from quotaflow.store import Store
 from quotaflow.store import metrics as metrics_room
 from quotaflow.store.engine import Database
 from tests.store.conftest import sqlite_url
@@ -41,7 +42,7 @@ async def locked(url: str) -> AsyncIterator[None]:
 
 
 async def test_a_locked_database_is_unavailable_at_the_deadline_and_works_afterwards(url: str) -> None:
-    store = await Store.open(url, deadline_s=0.2)
+    store = await impatient(url)
     async with locked(url):
         start = time.monotonic()
         with pytest.raises(Unavailable, match=r"locked|did not answer|canceling statement"):
@@ -51,9 +52,15 @@ async def test_a_locked_database_is_unavailable_at_the_deadline_and_works_afterw
     await store.close()
 
 
+async def impatient(url: str) -> Store:
+    """Open a store with a short deadline, once its tables are there: making them takes longer on a busy machine."""
+    await (await Store.open(url)).close()
+    return await Store.open(url, deadline_s=0.4)
+
+
 async def test_waiting_writers_all_hear_at_their_deadline(url: str) -> None:
     """On SQLite they also wait for each other: there is one connection that writes."""
-    store = await Store.open(url, deadline_s=0.2)
+    store = await impatient(url)
     async with locked(url):
         start = time.monotonic()
         heard = await asyncio.gather(*[store.insert_quota(QUOTA) for _ in range(20)], return_exceptions=True)
@@ -64,7 +71,7 @@ async def test_waiting_writers_all_hear_at_their_deadline(url: str) -> None:
 
 
 async def test_a_slow_read_is_stopped_at_the_deadline(url: str) -> None:
-    store = await Store.open(url, deadline_s=0.2)
+    store = await impatient(url)
     endless = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) SELECT max(i) FROM n"
     start = time.monotonic()
     with pytest.raises(Unavailable):

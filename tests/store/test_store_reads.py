@@ -1,12 +1,11 @@
 """Traces are found newest first by what people ask for; recovery finds where to go on."""
 
-from dataclasses import replace
-
 import pytest
 
 from quotaflow.errors import InvalidInput, NotFound
 from quotaflow.model import Status, TaskKind, Trigger
-from quotaflow.store import Batch, DeadLetter, DeclaredTask, Store, TaskSummary, TraceFilter
+from quotaflow.records import Batch, DeadLetter
+from quotaflow.store import DeclaredTask, Store, TaskSummary, TraceFilter
 from tests.store.rows import START_US, claim, ended
 
 NOW = START_US + 1_000
@@ -48,15 +47,15 @@ async def test_a_cursor_that_no_page_gave_is_refused(store: Store) -> None:
 async def test_every_filter_finds_its_rows_and_they_combine(store: Store) -> None:
     base = claim("base", claimed_us=NOW)
     odd = {
-        "task": replace(base, run_id="task", task_id="other", claimed_us=NOW + 1),
-        "quota": replace(base, run_id="quota", quota_id="other", scheduled_for_us=2, claimed_us=NOW + 2),
-        "status": replace(
-            base, run_id="status", status=Status.MISSED, scheduled_for_us=3, claimed_us=NOW + 3
+        "task": base._replace(run_id="task", task_id="other", claimed_us=NOW + 1),
+        "quota": base._replace(run_id="quota", quota_id="other", scheduled_for_us=2, claimed_us=NOW + 2),
+        "status": base._replace(
+            run_id="status", status=Status.MISSED, scheduled_for_us=3, claimed_us=NOW + 3
         ),
-        "trigger": replace(
-            base, run_id="trigger", trigger=Trigger.MANUAL, scheduled_for_us=None, claimed_us=NOW + 4
+        "trigger": base._replace(
+            run_id="trigger", trigger=Trigger.MANUAL, scheduled_for_us=None, claimed_us=NOW + 4
         ),
-        "text": replace(base, run_id="text", error="100% Größe_x", scheduled_for_us=5, claimed_us=NOW + 5),
+        "text": base._replace(run_id="text", error="100% Größe_x", scheduled_for_us=5, claimed_us=NOW + 5),
     }
     await write(store, base, *odd.values())
     assert await listed(store, TraceFilter()) == ["text", "trigger", "status", "quota", "task", "base"]

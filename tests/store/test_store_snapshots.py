@@ -4,7 +4,8 @@ import asyncio
 from dataclasses import replace
 
 from quotaflow.model import make_quota
-from quotaflow.store import Batch, Snapshot, Store
+from quotaflow.records import Batch, Snapshot
+from quotaflow.store import Store
 from tests.store.rows import MINUTE_US, START_US, claim, dump, ended, metrics
 
 FIRST = Snapshot("q", remaining=7.5, allowed=10, limited=3, clock_jumps=1, version=2, synced_us=START_US)

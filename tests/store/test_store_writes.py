@@ -2,14 +2,14 @@
 
 import asyncio
 import json
-from dataclasses import asdict
 
 import pytest
 from sqlalchemy import select
 
 from quotaflow.errors import NotFound
 from quotaflow.model import Reason, Status, Trigger
-from quotaflow.store import Batch, BatchResult, DeadLetter, Store
+from quotaflow.records import Batch, BatchResult, DeadLetter
+from quotaflow.store import Store
 from quotaflow.store.statements import fetch_in
 from quotaflow.store.tables import traces
 from quotaflow.timing import ManualClock
@@ -147,7 +147,7 @@ async def test_a_second_claim_of_a_tick_is_buried_with_its_end_and_counted_once(
         ("thief/claim", "double_claim"),
         ("thief/end", "double_claim"),
     ]
-    assert json.loads(letters[1][1]) == asdict(ended(thief))
+    assert json.loads(letters[1][1]) == ended(thief)._asdict()
     assert await metrics(store) == {}
     assert (await store.counts()).double_claims == 1
 

@@ -9,8 +9,9 @@ from quotaflow.control.tasks import TaskView
 from quotaflow.edges.cli.client import Daemon
 from quotaflow.flow import Quotaflow
 from quotaflow.model import Status
+from quotaflow.records import Trace
 from quotaflow.schedule.cron import load_zone, next_after, parse
-from quotaflow.store import TraceFilter, TraceRow
+from quotaflow.store import TraceFilter
 from quotaflow.timing import Clock
 
 PAGE = 1_000
@@ -92,8 +93,8 @@ async def _tasks(qf: Quotaflow, since: Since) -> list[TaskTally]:
     ]
 
 
-async def _traces(qf: Quotaflow, task_id: str, since_us: int) -> list[TraceRow]:
-    rows: list[TraceRow] = []
+async def _traces(qf: Quotaflow, task_id: str, since_us: int) -> list[Trace]:
+    rows: list[Trace] = []
     cursor = None
     for _ in range(MOST_PAGES):
         page = await qf.store.list_traces(TraceFilter(task_id=task_id, since_us=since_us), cursor, limit=PAGE)
@@ -104,7 +105,7 @@ async def _traces(qf: Quotaflow, task_id: str, since_us: int) -> list[TraceRow]:
     return rows
 
 
-def tally_task(view: TaskView, rows: Sequence[TraceRow], steady_us: int) -> TaskTally:
+def tally_task(view: TaskView, rows: Sequence[Trace], steady_us: int) -> TaskTally:
     """Count traces against the schedule. If somebody changed the task meanwhile, only the traces are known."""
     moments = sorted(row.scheduled_for_us for row in rows if row.scheduled_for_us is not None)
     due = len(rows)

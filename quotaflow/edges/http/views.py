@@ -8,7 +8,8 @@ from quotaflow.control.quotas import QuotaView
 from quotaflow.control.tasks import TaskView
 from quotaflow.edges.http.moments import iso, iso_or_none
 from quotaflow.model import MICRO, Reason, Status
-from quotaflow.store import TaskSummary, TraceRow
+from quotaflow.records import Trace
+from quotaflow.store import TaskSummary
 
 T = TypeVar("T")
 
@@ -138,7 +139,7 @@ def quota_shown(view: QuotaView) -> QuotaShown:
     )
 
 
-def task_shown(view: TaskView, last: TraceRow | None) -> TaskShown:
+def task_shown(view: TaskView, last: Trace | None) -> TaskShown:
     """Show a task and its newest run."""
     row = view.row
     return TaskShown(
@@ -169,7 +170,7 @@ def summary_shown(view: TaskView) -> TaskSummaryShown | None:
     return TaskSummaryShown(row.id, row.name, row.quota_name, **asdict(view.summary))
 
 
-def trace_shown(row: TraceRow) -> TraceShown:
+def trace_shown(row: Trace) -> TraceShown:
     """Show a run."""
     return TraceShown(
         run_id=row.run_id,
