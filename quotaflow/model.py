@@ -138,16 +138,14 @@ class Word(StrEnum):
     BACKLOG = "backlog"
 
 
-@dataclass(frozen=True, slots=True)
-class Answer:
+class Answer(NamedTuple):
     """What became of a claim."""
 
     word: Word
     number: int
 
 
-@dataclass(frozen=True, slots=True)
-class Tick:
+class Tick(NamedTuple):
     """One due moment of a task. It follows `cursor_us`; `runs` is False when it is only to be written down."""
 
     task_id: str
@@ -157,8 +155,7 @@ class Tick:
     runs: bool
 
 
-@dataclass(frozen=True, slots=True)
-class Run:
+class Run(NamedTuple):
     """One admitted execution of a task, on its way to a worker."""
 
     run_id: str

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import NamedTuple
 
 from quotaflow.limiter import keys
 from quotaflow.limiter.client import Client, reaching
@@ -21,8 +22,7 @@ class Mode(StrEnum):
     TRIGGER = "trigger"
 
 
-@dataclass(frozen=True, slots=True)
-class Claim:
+class Claim(NamedTuple):
     """One tick or trigger that wants to be admitted. `fact` is the journal line that the script completes."""
 
     mode: Mode
@@ -36,8 +36,7 @@ class Claim:
     allow_missing: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Closing:
+class Closing(NamedTuple):
     """The end of a run. `expired` closes it only if nobody renewed its lease."""
 
     run_id: str

@@ -1,5 +1,6 @@
 """Every Redis key. One partition for now; its tag is in each key, so that a cluster needs no renaming."""
 
+import re
 from urllib.parse import quote
 
 TAG = "qf:{p0}"
@@ -9,9 +10,13 @@ RUNNING = f"{TAG}:running"
 QUOTAS = f"{TAG}:quotas"
 INSTANCES = "qf:instances"
 
+_PLAIN = re.compile(r"[A-Za-z0-9_.-]*").fullmatch
+
 
 def encode_id(text: str) -> str:
     """Percent-encode outside [A-Za-z0-9_.-]: two ids never share a key, and no id can reach a hash tag."""
+    if _PLAIN(text):
+        return text
     # quote() leaves "~" alone; it is outside the alphabet.
     return quote(text, safe="").replace("~", "%7E")
 
