@@ -192,7 +192,8 @@ def amount_micro(value: object, *, field: str, minimum: int = 0) -> int:
     if not math.isfinite(value):
         raise InvalidInput(f"{field} must be a finite number", field=field)
     if value < 0 or value > MAX_UNITS:
-        raise InvalidInput(f"{field} must be between 0 and {MAX_UNITS:,} units", field=field)
+        least = f"{minimum / MICRO:f}" if minimum else "0"
+        raise InvalidInput(f"{field} must be between {least} and {MAX_UNITS:,} units", field=field)
     micro = round(value * MICRO)
     if micro < minimum or (value > 0 and micro == 0):
         raise InvalidInput(f"{field} must be at least {max(minimum, 1) / MICRO:f} units", field=field)

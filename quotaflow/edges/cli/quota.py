@@ -89,5 +89,5 @@ def acquire(
     quota_id: Id,
     cost: Annotated[float, typer.Option(help=say("Units to take; 0 only looks"))] = 1,
 ) -> None:
-    """Take units; exit code 1 when the quota refuses."""
+    """Take units; exit code 1 when refused, 2 when there never are as many."""
     show.one(daemon.ask("POST", route("quotas", quota_id, "acquire"), {"cost": cost}))

@@ -27,7 +27,7 @@ CHINESE = {
     "Change a quota; it acts at once.": "修改配额；立即生效。",
     "Fill a quota to its capacity.": "把配额补满。",
     "Delete a quota; its history stays.": "删除配额；历史保留。",
-    "Take units; exit code 1 when the quota refuses.": "取用单位；被拒绝时退出码为 1。",
+    "Take units; exit code 1 when refused, 2 when there never are as many.": "取用单位；被拒绝退出码 1，无法满足 2。",
     "Tasks: look, pause, reschedule, run now.": "任务：查看、暂停、改期、立即运行。",
     "List all tasks with when they run next.": "列出所有任务及下次运行时间。",
     "Show one task.": "显示一个任务。",
