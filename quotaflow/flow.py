@@ -124,35 +124,38 @@ class Quotaflow:
         :raises InvalidInput: a cost or a key that is none, or `wait` with several quotas.
         :raises Unavailable: Redis does not answer; whether units were taken is then unknown.
         """
-        decision = await self._ask(quota, cost, key, wait)
+        if not isinstance(quota, str):
+            return await self._acquire_several(quota, key, wait)
+        bucket, units = "" if key is None else check_id(key, field="key"), cost_micro(cost)
+        base = self._base
+        decision = await base.lines.acquire(base.quota_state.id_or(quota), bucket, units, max_wait=wait)
         if decision.reason is Reason.MISSING:
-            await self._base.quota_state.refresh_names()
-            decision = await self._ask(quota, cost, key, wait)
-        if decision.reason is Reason.MISSING:
-            raise NotFound(f'no quota "{decision.quota_id}"')
+            await base.quota_state.refresh_names()
+            decision = await base.lines.acquire(base.quota_state.id_or(quota), bucket, units, max_wait=wait)
+            return _found(decision)
         return decision
 
-    async def _ask(
-        self, quota: str | Mapping[str, float], cost: float, key: str | None, wait: float
-    ) -> Decision:
-        bucket = check_id(key, field="key") if key is not None else ""
-        if isinstance(quota, str):
-            units = cost_micro(cost)
-            return await self._base.lines.acquire(self._id_of(quota), bucket, units, max_wait=wait)
-        if wait or not quota:
+    async def _acquire_several(self, costs: Mapping[str, float], key: str | None, wait: float) -> Decision:
+        if wait or not costs:
             raise InvalidInput(
                 "wait is for one quota, and there must be one", field="wait" if wait else "quota"
             )
-        wants = tuple((self._id_of(name), bucket, cost_micro(units)) for name, units in quota.items())
-        return await self._base.batcher.acquire(wants)
+        bucket = "" if key is None else check_id(key, field="key")
+        units = [(name, cost_micro(cost)) for name, cost in costs.items()]
+        decision = await self._base.batcher.acquire(
+            tuple([(self._base.quota_state.id_or(name), bucket, cost) for name, cost in units])
+        )
+        if decision.reason is Reason.MISSING:
+            await self._base.quota_state.refresh_names()
+            decision = await self._base.batcher.acquire(
+                tuple([(self._base.quota_state.id_or(name), bucket, cost) for name, cost in units])
+            )
+        return _found(decision)
 
     async def acquire_id(self, quota_id: str, cost: object = 1, key: str | None = None) -> Decision:
         """Do the same for one quota by its id."""
         bucket = check_id(key, field="key") if key is not None else ""
-        decision = await self._base.lines.acquire(quota_id, bucket, cost_micro(cost), max_wait=0)
-        if decision.reason is Reason.MISSING:
-            raise NotFound(f'no quota "{quota_id}"')
-        return decision
+        return _found(await self._base.lines.acquire(quota_id, bucket, cost_micro(cost), max_wait=0))
 
     async def trigger(self, task_id: str) -> Triggered:
         """Run a task now, under its quota, on this daemon.
@@ -201,9 +204,6 @@ class Quotaflow:
         if self._storing is None:
             raise NotOpen("this process has no store: a daemon on this SQLite file has it; ask that daemon")
         return self._storing
-
-    def _id_of(self, name: str) -> str:
-        return self._base.quota_state.id_of(name) or name
 
     def _duties(self) -> list[Coroutine[Any, Any, None]]:
         base, storing = self._base, self._storing
@@ -260,6 +260,12 @@ class Quotaflow:
             await quietly(self._storing.flusher.drain(), STOP_S)
             await quietly(self._storing.snapshotter.once(), STOP_S)
             await quietly(self._storing.duty.give_up(), STOP_S)
+
+
+def _found(decision: Decision) -> Decision:
+    if decision.reason is Reason.MISSING:
+        raise NotFound(f'no quota "{decision.quota_id}"')
+    return decision
 
 
 async def _open_store(stack: contextlib.AsyncExitStack, settings: Settings, place: Place) -> Store | None:

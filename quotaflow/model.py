@@ -1,6 +1,7 @@
 """The nouns. Frozen values without I/O; amounts are integer micro-units, moments integer microseconds in UTC."""
 
 import math
+import re
 import unicodedata
 from dataclasses import dataclass
 from decimal import Decimal
@@ -13,6 +14,8 @@ MICRO = 1_000_000
 MAX_UNITS = 9_000_000_000
 MAX_MICRO = MAX_UNITS * MICRO  # 9e15 < 2**53: exact in a Lua double
 MAX_ID_BYTES = 128
+
+_PLAIN_ID = re.compile(r"[A-Za-z0-9_.-]{1,128}").fullmatch
 
 
 class Reason(StrEnum):
@@ -205,6 +208,8 @@ def cost_micro(value: object, *, field: str = "cost") -> int:
 
     :raises InvalidInput: also for what is not a multiple of 1e-6: a charge is never rounded.
     """
+    if type(value) is int and 0 <= value <= MAX_UNITS:  # nearly every call; a twentieth of what follows
+        return value * MICRO
     micro = amount_micro(value, field=field)
     if isinstance(value, Decimal | float) and micro / MICRO != float(value):
         raise InvalidInput(f"{field} must be a multiple of 0.000001", field=field)
@@ -241,6 +246,8 @@ def check_id(value: object, *, field: str = "id") -> str:
     """
     if not isinstance(value, str):
         raise InvalidInput(f"{field} must be text, not {type(value).__name__}", field=field)
+    if _PLAIN_ID(value):
+        return value
     text = value if value.isascii() else unicodedata.normalize("NFC", value)
     if not text or text != text.strip():
         raise InvalidInput(f"{field} must not be empty nor begin or end with space", field=field)

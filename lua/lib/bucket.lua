@@ -2,15 +2,16 @@
 -- addition is exact; products that would not fit are taken apart.
 
 local FOREVER = 9000000000000000 -- microseconds (285 years): longer waits are told as this
+local floor, ceil, fmod = math.floor, math.ceil, math.fmod
 
 -- ceil(units * 10^6 / rate): how many microseconds it takes to gain `units` at `rate` per second.
 local function time_to_gain(units, rate)
   if units <= 0 then return 0 end
   if rate <= 0 then return -1 end
-  local rest = math.fmod(units, rate)
+  local rest = fmod(units, rate)
   local seconds = (units - rest) / rate
   if seconds >= FOREVER / 1000000 then return FOREVER end
-  if rest <= 9000000000 then return seconds * 1000000 + math.ceil(rest * 1000000 / rate) end
+  if rest <= 9000000000 then return seconds * 1000000 + ceil(rest * 1000000 / rate) end
   -- rest * 10^6 does not fit: multiply bit by bit, dividing as we go. Doubling below 2^54 is exact because the
   -- result is even; the subtractions are exact because their operands are within a factor of two.
   local quotient, left = 0, 0
@@ -35,15 +36,15 @@ local function refilled(level, at, now, capacity, rate)
   if level == capacity then return capacity, now, false end
   if rate == 0 then return level, now, false end
   local elapsed = now - at
-  local seconds = math.floor(elapsed / 1000000)
+  local seconds = floor(elapsed / 1000000)
   if seconds > (capacity - level) / rate then return capacity, now, false end
   local part = elapsed - seconds * 1000000
-  local high = math.floor(rate / 1000000)
+  local high = floor(rate / 1000000)
   local low = rate - high * 1000000
-  local credit = seconds * rate + part * high + math.floor(part * low / 1000000)
+  local credit = seconds * rate + part * high + floor(part * low / 1000000)
   if level + credit >= capacity then return capacity, now, false end
-  local unused = math.fmod(part * low, 1000000)
-  return level + credit, now - math.floor(unused / rate), false
+  local unused = fmod(part * low, 1000000)
+  return level + credit, now - floor(unused / rate), false
 end
 
 -- Read a quota's definition. One that is not there has no capacity and is `missing`.
@@ -68,22 +69,23 @@ local function open_bucket(quota, quota_key, key, stored, now)
       capacity, rate = whole(own_capacity), whole(own_rate)
     end
   end
-  local bucket = { quota = quota, capacity = capacity, rate = rate, level = capacity, at = now, keyed = key ~= '' }
+  local level, at, jumped = capacity, now, false
   if stored and quota.capacity then
-    local level, at = string.match(stored, '^(%d+) (%d+)$')
-    bucket.level, bucket.at, bucket.jumped = refilled(whole(level), whole(at), now, capacity, rate)
-    if bucket.jumped then quota.jumps = quota.jumps + 1 end
+    level, at = string.match(stored, '^(%d+) (%d+)$')
+    level, at, jumped = refilled(tonumber(level), tonumber(at), now, capacity, rate)
+    if jumped then quota.jumps = quota.jumps + 1 end
   end
-  return bucket
+  return { quota = quota, capacity = capacity, rate = rate, level = level, at = at, jumped = jumped, keyed = key ~= '', taken = false }
 end
 
 -- What stands between a bucket and a cost.
 local function verdict(bucket, cost)
-  if not bucket.quota.capacity then return 'missing' end
-  if not bucket.quota.enabled then return 'disabled' end
+  local quota = bucket.quota
+  if quota.enabled and cost <= bucket.level then return 'granted' end
+  if not quota.capacity then return 'missing' end
+  if not quota.enabled then return 'disabled' end
   if cost > bucket.capacity then return 'impossible' end
-  if cost > bucket.level then return 'limited' end
-  return 'granted'
+  return 'limited'
 end
 
 -- Microseconds until `cost` units are there; -1 is never.
@@ -94,13 +96,29 @@ local function wait_for(bucket, cost, now)
   return math.max(1, gain - (now - bucket.at))
 end
 
+local function level_text(bucket)
+  return string.format('%.0f %.0f', bucket.level, bucket.at)
+end
+
 -- A keyed level that would be full again need not be remembered: it expires then, `full_us` from now. One that never
 -- refills (-1) stays.
 local function save_bucket(bucket, level_key, full_us)
-  local text = digits(bucket.level) .. ' ' .. digits(bucket.at)
   if bucket.keyed and full_us >= 0 then
-    redis.call('SET', level_key, text, 'PX', digits(math.max(1, math.ceil(full_us / 1000))))
+    redis.call('SET', level_key, level_text(bucket), 'PX', digits(ceil(full_us / 1000) + 1))
   else
-    redis.call('SET', level_key, text)
+    redis.call('SET', level_key, level_text(bucket))
   end
+end
+
+-- Save `count` keyed levels of one quota, given as key, text, key, text ...; they expire when the last one is full.
+-- MSETEX (Valkey 9.1, Redis 8.4) takes 2 us a level, a SET of its own 5 us.
+local function save_keyed(levels, count, full_us)
+  local lifetime = digits(ceil(full_us / 1000) + 1)
+  if count > 1 and pcall(redis.acl_check_cmd, 'MSETEX', '1', levels[1], '', 'PX', '1') then
+    levels[#levels + 1] = 'PX'
+    levels[#levels + 1] = lifetime
+    redis.call('MSETEX', count, unpack(levels))
+    return
+  end
+  for place = 1, count * 2, 2 do redis.call('SET', levels[place], levels[place + 1], 'PX', lifetime) end
 end

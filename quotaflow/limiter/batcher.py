@@ -2,6 +2,7 @@
 
 Duties:
 1. Send at once when nothing is on its way; otherwise at 64 waiting or at the end of the turn, on the next free lane.
+   A caller who is alone needs neither a queue nor a task.
 2. Give every caller its own decision; a batch that fails fails its own callers only.
 3. Give each batch an id and a lane: when its reply is lost the fence sends it again, and the script takes nothing.
 4. Give back what was granted to callers who have gone.
@@ -9,8 +10,8 @@ Duties:
 
 import asyncio
 from collections import deque
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Coroutine, Sequence
+from typing import Any
 
 from quotaflow.errors import QuotaflowError, Unavailable
 from quotaflow.ids import Ids
@@ -18,7 +19,7 @@ from quotaflow.limiter import keys
 from quotaflow.limiter.decide import Wants, bucket_keys, encode_key, lay_out, level_key
 from quotaflow.limiter.fence import Fence
 from quotaflow.log import Event, get_logger
-from quotaflow.model import Decision, Reason
+from quotaflow.model import Decision
 from quotaflow.timing import Clock
 
 log = get_logger(room="limiter")
@@ -28,13 +29,9 @@ LANES = 8  # batches on their way at once; a lane is also where the last reply i
 MOST_WAITING = 20_000  # callers; beyond this they are turned away at once
 
 
-@dataclass(slots=True)
-class Ask:
-    """One caller. `until_s` on the monotonic clock."""
-
-    wants: Wants
-    until_s: float
-    answer: asyncio.Future[Decision]
+Ask = tuple[
+    Wants, float, asyncio.Future[Decision]
+]  # one caller, and until when (monotonic) the answer is wanted
 
 
 class Batcher:
@@ -47,8 +44,7 @@ class Batcher:
         self._deadline_s = deadline_s
         self._waiting: deque[Ask] = deque()
         self._free = [keys.lane(ids.node, number) for number in range(LANES)]
-        self._on_their_way: set[asyncio.Task[None]] = set()
-        self._on_their_way_back: set[asyncio.Task[None]] = set()
+        self._under_way: set[asyncio.Task[None]] = set()
         self._flush_is_due = False
         self.batches = 0
         self.asked = 0
@@ -60,6 +56,8 @@ class Batcher:
 
         :raises Unavailable: no answer within the deadline; whether units were taken is then unknown.
         """
+        if len(self._free) == LANES and not self._waiting:
+            return await self._alone(wants)
         answer = self.ask(wants)
         try:
             return await answer
@@ -68,6 +66,35 @@ class Batcher:
             if not answer.cancelled() and answer.exception() is None and answer.result().allowed:
                 self._give_back([wants])
             raise
+
+    async def _alone(self, wants: Wants) -> Decision:
+        lane, layout = self._free.pop(), lay_out([wants])
+        script_keys, args = layout.script_keys(lane), layout.args(self._ids.next())
+        self.asked += 1
+        self.batches += 1
+        try:
+            reply = await self._fence.run("acquire", script_keys, args, deadline_s=self._deadline_s)
+        except asyncio.CancelledError:
+            # Whether it was decided is unknown. The same call again tells, and what was granted goes back.
+            self._later(self._recall(lane, wants, script_keys, args))
+            raise
+        except QuotaflowError:
+            self._landed(lane)
+            raise
+        self._landed(lane)
+        return layout.decisions(str(reply), 1)[0]
+
+    async def _recall(self, lane: str, wants: Wants, script_keys: list[str], args: list[str]) -> None:
+        try:
+            reply = await self._fence.run("acquire", script_keys, args)
+        except QuotaflowError as error:
+            self.unreturned += 1
+            log.warning(Event.REDIS_AWAY, error=str(error), unreturned=1)
+            return
+        finally:
+            self._landed(lane)
+        if lay_out([wants]).decisions(str(reply), 1)[0].allowed:
+            await self._return([wants])
 
     def ask(self, wants: Wants) -> asyncio.Future[Decision]:
         """Do the same for a caller who holds the answer as a future; cancelling it before it is done is enough.
@@ -78,9 +105,9 @@ class Batcher:
             raise Unavailable(f"{MOST_WAITING:,} callers are waiting for Redis already")
         loop = asyncio.get_running_loop()
         answer: asyncio.Future[Decision] = loop.create_future()
-        self._waiting.append(Ask(wants, self._clock.mono_s() + self._deadline_s, answer))
+        self._waiting.append((wants, self._clock.mono_s() + self._deadline_s, answer))
         self.asked += 1
-        if len(self._waiting) >= BATCH or not self._on_their_way:
+        if len(self._waiting) >= BATCH or len(self._free) == LANES:
             self._flush()
         elif not self._flush_is_due:
             self._flush_is_due = True
@@ -99,53 +126,56 @@ class Batcher:
 
     async def drain(self) -> None:
         """Return when nothing is on its way."""
-        while both := self._on_their_way | self._on_their_way_back:
-            await asyncio.wait(both)
+        while self._under_way:
+            await asyncio.wait(self._under_way)
 
     def _flush(self) -> None:
         self._flush_is_due = False
         while self._waiting and self._free:
             batch = [self._waiting.popleft() for _ in range(min(BATCH, len(self._waiting)))]
-            self._start(self._free.pop(), [ask for ask in batch if not ask.answer.done()])
+            self._later(self._send(self._free.pop(), [ask for ask in batch if not ask[2].done()]))
 
-    def _start(self, lane: str, batch: list[Ask]) -> None:
-        task = asyncio.get_running_loop().create_task(self._send(lane, batch))
-        self._on_their_way.add(task)
-        task.add_done_callback(lambda done: self._landed(done, lane))
+    def _later(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        task = asyncio.get_running_loop().create_task(work)
+        self._under_way.add(task)
+        task.add_done_callback(self._under_way.discard)
+        return task
 
-    def _landed(self, task: asyncio.Task[None], lane: str) -> None:
-        self._on_their_way.discard(task)
+    def _landed(self, lane: str) -> None:
         self._free.append(lane)
         if self._waiting:
             self._flush()
 
     async def _send(self, lane: str, batch: list[Ask]) -> None:
-        if not batch:
-            return
-        self.batches += 1
         try:
-            decisions = await self._decide(lane, batch)
+            decisions = await self._decide(lane, batch) if batch else []
         except asyncio.CancelledError:
             _fail(batch, Unavailable("stopping"))
             raise
         except QuotaflowError as error:
             _fail(batch, error)
             return
-        gone = [ask.wants for ask, decision in zip(batch, decisions, strict=True) if _give(ask, decision)]
+        finally:
+            self._landed(lane)  # before anybody is answered: who then asks again finds the lane free
+        gone: list[Wants] = []
+        for (wants, _, answer), decision in zip(batch, decisions, strict=True):
+            if not answer.done():
+                answer.set_result(decision)
+            elif decision.allowed:
+                gone.append(wants)  # taken for one who has gone
         if gone:
             self._give_back(gone)
 
     async def _decide(self, lane: str, batch: Sequence[Ask]) -> list[Decision]:
-        layout = lay_out([ask.wants for ask in batch])
+        self.batches += 1
+        layout = lay_out([wants for wants, _, _ in batch])
         script_keys, args = layout.script_keys(lane), layout.args(self._ids.next())
-        left_s = min(ask.until_s for ask in batch) - self._clock.mono_s()
+        left_s = batch[0][1] - self._clock.mono_s()  # of the first to come
         reply = await self._fence.run("acquire", script_keys, args, deadline_s=max(0.001, left_s))
         return layout.decisions(str(reply), len(batch))
 
     def _give_back(self, gone: Sequence[Wants]) -> None:
-        task = asyncio.get_running_loop().create_task(self._return(gone))
-        self._on_their_way_back.add(task)
-        task.add_done_callback(self._on_their_way_back.discard)
+        self._later(self._return(gone))
 
     async def _return(self, gone: Sequence[Wants]) -> None:
         script_keys, args = [keys.MARKER], list[str]()
@@ -161,15 +191,7 @@ class Batcher:
             log.warning(Event.REDIS_AWAY, error=str(error), unreturned=len(gone))
 
 
-def _give(ask: Ask, decision: Decision) -> bool:
-    """Answer a caller; True when units were taken for one who has gone."""
-    if not ask.answer.done():
-        ask.answer.set_result(decision)
-        return False
-    return decision.reason is Reason.GRANTED
-
-
 def _fail(batch: Sequence[Ask], error: Exception) -> None:
-    for ask in batch:
-        if not ask.answer.done():
-            ask.answer.set_exception(error)
+    for _, _, answer in batch:
+        if not answer.done():
+            answer.set_exception(error)

@@ -4,10 +4,10 @@ Callers who ask one bucket for the same cost share a request, unless somebody as
 between: arrival order is kept.
 """
 
+import re
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from functools import lru_cache
-from typing import cast
+from typing import NamedTuple, cast
 
 from quotaflow.limiter import keys
 from quotaflow.model import MICRO, Decision, Reason
@@ -16,45 +16,24 @@ Want = tuple[str, str, int]  # quota id, key ("" for none), cost in micro-units
 Wants = tuple[Want, ...]  # all or none
 
 _REASONS = {str(reason): reason for reason in Reason}
+_PLAIN = re.compile(r"[A-Za-z0-9_.-]*").fullmatch
 
 
-@dataclass(slots=True)
-class Shared:
+class Shared(NamedTuple):
     """One request, and the callers (by place in the batch) who share it."""
 
     callers: list[int]
-    costs: list[tuple[int, int]]  # bucket, cost
+    slot: int  # of its first bucket
+    cost: int  # of each caller, on that bucket
+    several: str = ""  # the request as the script reads it, when it has more than one bucket
 
 
-@dataclass(slots=True)
-class Layout:
-    """A batch as the script reads it."""
+class Layout(NamedTuple):
+    """A batch as the script reads it. Quotas and buckets by their 1-based index."""
 
-    quotas: dict[str, int] = field(default_factory=dict)
-    buckets: dict[tuple[str, str], int] = field(default_factory=dict)
-    requests: list[Shared] = field(default_factory=list)
-
-    def add(self, caller: int, wants: Wants, last: dict[int, Shared]) -> None:
-        """Place one caller's request; `last` is the newest request on each bucket."""
-        costs = [(self._bucket(quota_id, key), cost) for quota_id, key, cost in wants]
-        if len(costs) == 1:
-            same = last.get(costs[0][0])
-            if same is not None and same.costs == costs:
-                same.callers.append(caller)
-                return
-        request = Shared([caller], costs)
-        self.requests.append(request)
-        for bucket, _ in costs:
-            last[bucket] = request
-
-    def _bucket(self, quota_id: str, key: str) -> int:
-        place = (quota_id, key)
-        number = self.buckets.get(place)
-        if number is None:
-            if quota_id not in self.quotas:
-                self.quotas[quota_id] = len(self.quotas) + 1
-            number = self.buckets[place] = len(self.buckets) + 1
-        return number
+    quotas: dict[str, int]
+    buckets: dict[tuple[str, str], int]
+    requests: list[Shared]
 
     def script_keys(self, lane: str) -> list[str]:
         """Return KEYS."""
@@ -62,46 +41,96 @@ class Layout:
         for quota_id in self.quotas:
             quota_key, _, refused_key = bucket_keys(quota_id)
             found += (quota_key, refused_key)
-        found += [level_key(quota_id, key) for quota_id, key in self.buckets]
-        return found
+        if len(self.quotas) > 1:
+            return found + [level_key(quota_id, key) for quota_id, key in self.buckets]
+        level = f"{bucket_keys(quota_id)[1]}:"
+        return found + [
+            level + key if key and _PLAIN(key) else level_key(quota_id, key) for quota_id, key in self.buckets
+        ]
 
     def args(self, batch_id: str) -> list[str]:
         """Return ARGV."""
-        found = [batch_id, str(len(self.quotas))]
-        for quota_id, key in self.buckets:
-            found += (str(self.quotas[quota_id]), encode_key(key))
-        for request in self.requests:
-            found += (str(len(request.callers)), str(len(request.costs)))
-            for bucket, cost in request.costs:
-                found += (str(bucket), str(cost))
-        return found
+        quotas = self.quotas
+        owners = (
+            "1" if len(quotas) == 1 else " ".join([str(quotas[quota_id]) for quota_id, _ in self.buckets])
+        )
+        return [batch_id, owners, self._same_of_all() or self._asked()]
+
+    def _same_of_all(self) -> str:
+        """Return the cost, if one caller asks each bucket for the same; else nothing."""
+        costs = {several or cost if len(callers) == 1 else "" for callers, _, cost, several in self.requests}
+        cost = costs.pop()
+        same = not costs and isinstance(cost, int) and len(self.requests) == len(self.buckets)
+        return str(cost) if same else ""
+
+    def _asked(self) -> str:
+        return " ".join(
+            [several or f"{len(callers)} {slot} {cost}" for callers, slot, cost, several in self.requests]
+        )
 
     def decisions(self, reply: str, count: int) -> list[Decision]:
         """Read the reply: a decision for each of the `count` callers."""
         names = [quota_id for quota_id, _ in self.buckets]
         found = cast("list[Decision]", [None] * count)  # every place is filled below
-        for request, (granted, word, bucket, level, retry, reset) in zip(
-            self.requests, zip(*[iter(reply.split(" "))] * 6, strict=True), strict=True
+        words = iter(reply.split(" "))
+        for (callers, _, cost, _), granted, word, bucket, level, retry, reset in zip(
+            self.requests, words, words, words, words, words, words, strict=True
         ):
-            quota_id, left, full = names[int(bucket) - 1], int(level), _seconds(reset)
-            served, cost = int(granted), request.costs[0][1]
-            for rank, caller in enumerate(request.callers):
-                if rank < served:
-                    remaining = (left + (served - 1 - rank) * cost) / MICRO
-                    found[caller] = Decision(True, quota_id, remaining, 0.0, full, Reason.GRANTED)
+            quota_id, left = names[int(bucket) - 1], int(level)
+            full = None if reset == "-1" else int(reset) / 1e6
+            if granted == "1" and len(callers) == 1:  # nearly every one
+                found[callers[0]] = _new(Decision, (True, quota_id, left / MICRO, 0.0, full, Reason.GRANTED))
+                continue
+            served = int(granted)
+            for rank, caller in enumerate(callers, 1):
+                if rank <= served:
+                    remaining = (left + (served - rank) * cost) / MICRO
+                    found[caller] = _new(Decision, (True, quota_id, remaining, 0.0, full, Reason.GRANTED))
                 else:
-                    found[caller] = Decision(
-                        False, quota_id, left / MICRO, _seconds(retry), full, _REASONS[word]
+                    wait = None if retry == "-1" else int(retry) / 1e6
+                    found[caller] = _new(
+                        Decision, (False, quota_id, left / MICRO, wait, full, _REASONS[word])
                     )
         return found
 
 
+_new = tuple.__new__  # what NamedTuple's own way calls in the end, at a third of the time
+
+
 def lay_out(asks: Sequence[Wants]) -> Layout:
     """Lay out a batch."""
-    layout, last = Layout(), dict[int, Shared]()
+    quotas: dict[str, int] = {}
+    buckets: dict[tuple[str, str], int] = {}
+    requests: list[Shared] = []
+    newest: dict[int, Shared] = {}  # the last request on each bucket
     for caller, wants in enumerate(asks):
-        layout.add(caller, wants, last)
-    return layout
+        several = len(wants) > 1
+        slots = []
+        for quota_id, key, cost in wants:
+            place = (quota_id, key)
+            slot = buckets.get(place)
+            if slot is None:
+                if quota_id not in quotas:
+                    quotas[quota_id] = len(quotas) + 1
+                slot = buckets[place] = len(buckets) + 1
+            elif not several:
+                same = newest[slot]
+                if same.cost == cost and not same.several:
+                    same.callers.append(caller)
+                    break
+            slots.append(slot)
+        else:
+            text = _several(slots, wants) if several else ""
+            request = _new(Shared, ([caller], slots[0], wants[0][2], text))
+            requests.append(request)
+            for slot in slots:
+                newest[slot] = request
+    return Layout(quotas, buckets, requests)
+
+
+def _several(slots: Sequence[int], wants: Wants) -> str:
+    costs = [f"{slot} {cost}" for slot, (_, _, cost) in zip(slots, wants, strict=True)]
+    return f"0 {len(slots)} {' '.join(costs)}"
 
 
 @lru_cache(4096)
@@ -118,8 +147,4 @@ def level_key(quota_id: str, key: str) -> str:
 
 def encode_key(key: str) -> str:
     """Percent-encode a bucket's key; most need nothing."""
-    return key if key.isascii() and key.isalnum() else keys.encode_id(key)
-
-
-def _seconds(microseconds: str) -> float | None:
-    return None if microseconds == "-1" else int(microseconds) / 1e6
+    return key if _PLAIN(key) else keys.encode_id(key)

@@ -76,6 +76,10 @@ class QuotaState:
         """Return the id of the quota with this name, as of the last `refresh_names`."""
         return self._ids.get(name)
 
+    def id_or(self, name: str) -> str:
+        """Do the same; a name that nobody knows is taken for an id."""
+        return self._ids.get(name, name)
+
     async def refresh_names(self) -> None:
         """Read again which name has which id."""
         async with reaching(self._client):
