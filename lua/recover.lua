@@ -12,6 +12,7 @@
 --            max    field number         the greater of the two stays
 --            keep   field value          HSET only where the field is missing
 --            unset  field                HDEL
+--            clear  beginning            HDEL every field that begins so
 --            drop                        DEL
 --            open   run id, lease in microseconds from now: ZADD unless it is there
 -- reply      items written
@@ -31,6 +32,11 @@ for number = 2, #KEYS do
     redis.call('HSETNX', KEYS[number], ARGV[index + 2], ARGV[index + 3])
   elseif act == 'unset' then
     redis.call('HDEL', KEYS[number], ARGV[index + 2])
+  elseif act == 'clear' then
+    local beginning = ARGV[index + 2]
+    for _, field in ipairs(redis.call('HKEYS', KEYS[number])) do
+      if string.sub(field, 1, #beginning) == beginning then redis.call('HDEL', KEYS[number], field) end
+    end
   elseif act == 'drop' then
     redis.call('DEL', KEYS[number])
   elseif act == 'open' then

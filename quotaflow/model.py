@@ -100,6 +100,26 @@ class Quota:
         return self.refill_micro_s / MICRO
 
 
+@dataclass(frozen=True, slots=True)
+class Override:
+    """What one key of a quota has instead of the quota's own capacity and rate."""
+
+    quota_id: str
+    key: str
+    capacity_micro: int
+    refill_micro_s: int
+
+    @property
+    def capacity(self) -> float:
+        """The most its bucket can hold, in units."""
+        return self.capacity_micro / MICRO
+
+    @property
+    def refill_rate(self) -> float:
+        """Units per second."""
+        return self.refill_micro_s / MICRO
+
+
 class Decision(NamedTuple):
     """The answer to one request. For several quotas at once it speaks of the one that decided it.
 

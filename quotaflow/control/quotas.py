@@ -7,7 +7,7 @@ from quotaflow.control.recovery import all_quotas
 from quotaflow.errors import Unavailable
 from quotaflow.limiter.quotas import QuotaState
 from quotaflow.log import Event, get_logger
-from quotaflow.model import Level, Quota, amount_micro
+from quotaflow.model import Level, Override, Quota, amount_micro, check_id
 from quotaflow.store import Store
 
 log = get_logger(room="quotas")
@@ -79,6 +79,40 @@ class QuotaDesk:
         quota = await self._store.get_quota(quota_id)
         await self._state.refill(quota_id)
         return await self._view(quota)
+
+    async def override(self, quota_id: str, key: str, *, capacity: object, refill_rate: object) -> Override:
+        """Give one key a capacity and rate of its own, at once. Its bucket keeps what it holds.
+
+        :raises NotFound: no such quota.
+        :raises InvalidInput: naming the field.
+        """
+        override = Override(
+            check_id(quota_id),
+            check_id(key, field="key"),
+            amount_micro(capacity, field="capacity", minimum=1),
+            amount_micro(refill_rate, field="refill_rate"),
+        )
+        await self._store.put_override(override)
+        await self._state.override(override)
+        log.info(Event.QUOTA_CHANGED, quota_id=quota_id, key=key)
+        return override
+
+    async def drop_override(self, quota_id: str, key: str) -> None:
+        """Give a key the quota's own capacity and rate again.
+
+        :raises NotFound: it has no other.
+        """
+        await self._store.remove_override(quota_id, check_id(key, field="key"))
+        await self._state.drop_override(quota_id, key)
+        log.info(Event.QUOTA_CHANGED, quota_id=quota_id, key=key)
+
+    async def overrides(self, quota_id: str) -> list[Override]:
+        """Return the keys with a capacity and rate of their own.
+
+        :raises NotFound: no such quota.
+        """
+        await self._store.get_quota(quota_id)
+        return await self._store.overrides(quota_id)
 
     async def get(self, quota_id: str) -> QuotaView:
         """Return one quota.

@@ -74,6 +74,7 @@ class Recovery:
         runs = [restore.OpenRun(row.run_id, open_fact(row)) for row in await self._store.open_runs()]
         return [
             *restore.quota_items(quotas, counters, in_redis),
+            *restore.override_items(quotas, await self._store.overrides()),
             *restore.task_items(tasks),
             *restore.run_items(runs, round(LEASE_S * 1e6)),
         ]

@@ -10,7 +10,9 @@ from quotaflow.limiter.batcher import Batcher
 from quotaflow.limiter.client import Client, reaching
 from quotaflow.limiter.decide import encode_key
 from quotaflow.limiter.fence import Fence
-from quotaflow.model import Level, Quota, Reason
+from quotaflow.model import Level, Override, Quota, Reason
+
+OVERRIDE = "override:"  # and the key, percent-encoded: a field of the quota's hash
 
 _FIELDS = ("allowed", "limited", "clock_jumps", "version")
 
@@ -45,17 +47,15 @@ class QuotaState:
         if not int(await self._fence.run("refill", script_keys, [])):
             raise NotFound(f'no quota "{quota_id}"')
 
-    async def override(
-        self, quota_id: str, key: str, *, capacity_micro: int | None, refill_micro_s: int | None
-    ) -> None:
-        """Give one key of a quota a capacity and rate of its own, or, with None, the quota's again."""
-        quota_key, field = keys.quota(quota_id), f"override:{encode_key(key)}"
-        async with reaching(self._client), self._client.pipeline(transaction=True) as pipe:
-            if capacity_micro is None or refill_micro_s is None:
-                pipe.hdel(quota_key, field)
-            else:
-                pipe.hset(quota_key, mapping={field: f"{capacity_micro} {refill_micro_s}", "overrides": "1"})
-            await pipe.execute()
+    async def override(self, override: Override) -> None:
+        """Give one key of a quota a capacity and rate of its own."""
+        async with reaching(self._client):
+            await self._client.hset(keys.quota(override.quota_id), mapping=override_fields(override))
+
+    async def drop_override(self, quota_id: str, key: str) -> None:
+        """Give the key the quota's own again; its level is cut at the next decision."""
+        async with reaching(self._client):
+            await self._client.hdel(keys.quota(quota_id), OVERRIDE + encode_key(key))
 
     async def levels(self, quota_ids: Sequence[str]) -> dict[str, Level]:
         """Look at quotas without taking; those not in force are left out."""
@@ -97,3 +97,9 @@ def definition_args(quota: Quota) -> list[str]:
         "1" if quota.enabled else "0",
         str(quota.version),
     ]
+
+
+def override_fields(override: Override) -> dict[str, str]:
+    """Lay out an override as fields of its quota's hash; `overrides` tells scripts that there are some."""
+    text = f"{override.capacity_micro} {override.refill_micro_s}"
+    return {OVERRIDE + encode_key(override.key): text, "overrides": "1"}

@@ -2,12 +2,13 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain
 
 from quotaflow.limiter import keys
 from quotaflow.limiter.client import Client, reaching
 from quotaflow.limiter.fence import Raw
-from quotaflow.limiter.quotas import definition_args
-from quotaflow.model import Quota
+from quotaflow.limiter.quotas import OVERRIDE, definition_args, override_fields
+from quotaflow.model import Override, Quota
 
 ITEMS_PER_CALL = 200
 
@@ -87,6 +88,17 @@ def quota_items(
             items.append(Item(keys.QUOTAS, "unset", (name,)))
             items += [Item(f"{keys.TAG}:{part}:{quota_id}", "drop") for part in ("quota", "level", "refused")]
     return items
+
+
+def override_items(quotas: Iterable[Quota], overrides: Iterable[Override]) -> list[Item]:
+    """The same for keys with a capacity and rate of their own."""
+    return [
+        *[Item(keys.quota(quota.id), "clear", (OVERRIDE,)) for quota in quotas],
+        *[
+            Item(keys.quota(override.quota_id), "set", tuple(chain(*override_fields(override).items())))
+            for override in overrides
+        ],
+    ]
 
 
 def task_items(tasks: Iterable[KnownTask]) -> list[Item]:

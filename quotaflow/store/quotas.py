@@ -10,7 +10,7 @@ from quotaflow.errors import Conflict, NotFound
 from quotaflow.model import Quota
 from quotaflow.store.locks import Lock, lock
 from quotaflow.store.paging import Page
-from quotaflow.store.tables import quota_snapshots, quotas
+from quotaflow.store.tables import quota_overrides, quota_snapshots, quotas
 
 _c = quotas.c
 _QUOTA = (_c.id, _c.name, _c.capacity_micro, _c.refill_micro_s, _c.enabled, _c.version)  # in Quota's order
@@ -57,7 +57,8 @@ async def delete_quota(connection: AsyncConnection, quota_id: str) -> None:
 
     :raises NotFound: no such quota.
     """
-    await connection.execute(quota_snapshots.delete().where(quota_snapshots.c.quota_id == quota_id))
+    for table in (quota_snapshots, quota_overrides):
+        await connection.execute(table.delete().where(table.c.quota_id == quota_id))
     if not (await connection.execute(quotas.delete().where(_c.id == quota_id))).rowcount:
         raise _missing(quota_id)
 

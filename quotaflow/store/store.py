@@ -5,9 +5,9 @@ from collections.abc import Sequence
 from contextlib import AbstractAsyncContextManager
 from typing import Self
 
-from quotaflow.model import Quota
+from quotaflow.model import Override, Quota
 from quotaflow.records import Batch, BatchResult, Snapshot, Trace
-from quotaflow.store import meta, quotas, reads, snapshots, summaries, tasks, writes
+from quotaflow.store import meta, overrides, quotas, reads, snapshots, summaries, tasks, writes
 from quotaflow.store.engine import Database
 from quotaflow.store.fence import hold_fence
 from quotaflow.store.migrate import upgrade
@@ -161,6 +161,27 @@ class Store:
         """Return at most `limit` quotas, ordered by id."""
         async with self._database.read() as connection:
             return await quotas.list_quotas(connection, cursor, limit)
+
+    async def put_override(self, override: Override) -> None:
+        """Give a key of a quota a capacity and rate of its own.
+
+        :raises NotFound: no such quota.
+        """
+        async with self._database.write() as connection:
+            await overrides.put(connection, override)
+
+    async def remove_override(self, quota_id: str, key: str) -> None:
+        """Give a key the quota's own again.
+
+        :raises NotFound: it has no other.
+        """
+        async with self._database.write() as connection:
+            await overrides.remove(connection, quota_id, key)
+
+    async def overrides(self, quota_id: str | None = None) -> list[Override]:
+        """Return the overrides of one quota, or of all."""
+        async with self._database.read() as connection:
+            return await overrides.read(connection, quota_id)
 
     async def apply_declared(self, quota: Quota, text: str) -> Quota:
         """Apply a declaration whose text differs from the one last applied; return the quota that holds now.

@@ -46,6 +46,15 @@ quotas = Table(
     Column("updated_at", Moment, key="updated_us", nullable=False),
 )
 
+quota_overrides = Table(
+    "quota_overrides",
+    metadata,
+    Column("quota_id", String(ID), primary_key=True),
+    Column("key", String(ID), primary_key=True),
+    Column("capacity", Units, key="capacity_micro", nullable=False),
+    Column("refill_rate", Units, key="refill_micro_s", nullable=False),
+)
+
 quota_snapshots = Table(
     "quota_snapshots",
     metadata,

@@ -34,6 +34,18 @@ def test_a_quota_lives_from_create_to_delete(at: Ask) -> None:
     disabled = at("quota", "acquire", "mail")
     assert (disabled.code, disabled.err.split(": ")[1]) == (1, "quota_disabled")
 
+    assert answered(at("quota", "set", "mail", "--enable", "-o", "json"))["enabled"] is True
+    own = answered(
+        at("quota", "override", "mail", "vip", "--capacity", "9", "--refill-rate", "0", "-o", "json")
+    )
+    assert own["capacity"] == 9
+    assert (
+        answered(at("quota", "acquire", "mail", "--key", "vip", "--cost", "9", "-o", "json"))["remaining"]
+        == 0
+    )
+    assert at("quota", "overrides", "mail").out.split() == ["key", "capacity", "refill/s", "vip", "9", "0"]
+    assert at("quota", "reset", "mail", "vip") == (0, "as the quota again: vip\n", "")
+
     assert at("quota", "delete", "mail") == (0, "deleted: mail\n", "")
     assert at("quota", "show", "mail").code == 2
 

@@ -10,7 +10,7 @@ from quotaflow import LimitTask, Quotaflow, QuotaflowError, SchedulerTask, Unava
 from quotaflow.errors import StoreMismatch
 from quotaflow.limiter import keys
 from quotaflow.limiter.scripts import assemble_all
-from quotaflow.model import Status
+from quotaflow.model import Reason, Status
 from quotaflow.runner.registry import Registry
 from tests.flow.conftest import MakeSettings
 from tests.servers import ValkeyProcess
@@ -50,6 +50,22 @@ async def test_after_flushall_quotas_come_back_with_their_counters(
         level = (await qf.quotas.get("api")).level
         assert level is not None
         assert level.allowed == 8
+
+
+async def test_keys_with_a_capacity_of_their_own_come_back_and_dropped_ones_do_not(
+    valkey: ValkeyProcess, make_settings: MakeSettings
+) -> None:
+    async with Quotaflow.open(make_settings(valkey.url, QUOTAS)) as qf:
+        await qf.quotas.override("api", "vip/1", capacity=50, refill_rate=0)
+        await qf.quotas.override("api", "gone", capacity=60, refill_rate=0)
+        await qf.store.remove_override("api", "gone")  # Redis did not hear of it
+        valkey.client().script_flush()
+        assert (await qf.acquire("api", cost=50, key="vip/1")).allowed
+        assert (await qf.acquire("api", cost=50, key="gone")).reason is Reason.IMPOSSIBLE
+        valkey.client().flushall()
+        assert (await qf.acquire("api", cost=50, key="vip/1")).allowed
+        await qf.quotas.remove("api")
+        assert await qf.store.overrides() == []
 
 
 async def counters_in_sql(qf: Quotaflow, *, allowed: int) -> bool:

@@ -201,15 +201,6 @@ async def test_a_body_above_64_kib_is_refused_however_it_comes(house: House) -> 
         assert answer.status_code == 413, claimed
 
 
-async def test_a_key_is_reserved(house: House) -> None:
-    await there(house, "known")
-    problem = await refused(house, "POST", "/api/quotas/known/acquire", b'{"key": "user-1"}', 422)
-    assert problem["field"] == "key"
-    assert (
-        await house.client.post("/api/quotas/known/acquire", json={"cost": 0, "key": None})
-    ).status_code == 200
-
-
 @pytest.mark.parametrize("path", ["/api/quotas/a%00b", "/api/tasks/%1b", "/api/traces/a%00b"])
 async def test_control_characters_in_an_address_are_refused(house: House, path: str) -> None:
     answer = await house.client.get(path)

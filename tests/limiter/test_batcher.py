@@ -11,7 +11,7 @@ from quotaflow.errors import Unavailable
 from quotaflow.limiter import keys
 from quotaflow.limiter.batcher import BATCH, MOST_WAITING
 from quotaflow.limiter.wire import Wire
-from quotaflow.model import MICRO, Decision, Reason, make_quota
+from quotaflow.model import MICRO, Decision, Override, Reason, make_quota
 from tests.limiter.conftest import Bench, bench_on
 from tests.servers import ValkeyProcess
 
@@ -167,8 +167,8 @@ async def test_a_level_that_never_refills_never_expires(bench: Bench) -> None:
 
 async def test_a_key_may_have_a_capacity_and_rate_of_its_own(bench: Bench) -> None:
     await define(bench, capacity=1)
-    await bench.quotas.override("q", "vip", capacity_micro=5 * MICRO, refill_micro_s=0)
+    await bench.quotas.override(Override("q", "vip", 5 * MICRO, 0))
     assert (await bench.batcher.ask(one(key="vip", cost=5 * MICRO))).allowed
     assert (await bench.batcher.ask(one(key="anna", cost=5 * MICRO))).reason is Reason.IMPOSSIBLE
-    await bench.quotas.override("q", "vip", capacity_micro=None, refill_micro_s=None)
+    await bench.quotas.drop_override("q", "vip")
     assert (await bench.batcher.ask(one(key="vip", cost=5 * MICRO))).reason is Reason.IMPOSSIBLE

@@ -88,6 +88,39 @@ def acquire(
     show: Show,
     quota_id: Id,
     cost: Annotated[float, typer.Option(help=say("Units to take; 0 only looks"))] = 1,
+    key: Annotated[str | None, typer.Option(help=say("One of the quota's many buckets"))] = None,
 ) -> None:
     """Take units; exit code 1 when refused, 2 when there never are as many."""
-    show.one(daemon.ask("POST", route("quotas", quota_id, "acquire"), {"cost": cost}))
+    body = {"cost": cost} if key is None else {"cost": cost, "key": key}
+    show.one(daemon.ask("POST", route("quotas", quota_id, "acquire"), body))
+
+
+Key = Annotated[str, typer.Argument(metavar="KEY", help=say("One of the quota's many buckets"))]
+
+
+@remote(app, "overrides")
+def overrides(daemon: Daemon, show: Show, quota_id: Id) -> None:
+    """List the keys that have a capacity and rate of their own."""
+    columns: Columns = {"key": "key", "capacity": "capacity", "refill/s": "refill_rate"}
+    show.items(daemon.ask("GET", route("quotas", quota_id, "overrides")), columns)
+
+
+@remote(app, "override")
+def override(
+    daemon: Daemon,
+    show: Show,
+    quota_id: Id,
+    key: Key,
+    capacity: Annotated[float, typer.Option(help=say("The most it holds, in units"))],
+    refill_rate: Annotated[float, typer.Option(help=say("Units it gains each second"))],
+) -> None:
+    """Give one key a capacity and rate of its own."""
+    body = {"capacity": capacity, "refill_rate": refill_rate}
+    show.one(daemon.ask("PUT", route("quotas", quota_id, "overrides", key), body))
+
+
+@remote(app, "reset")
+def reset(daemon: Daemon, show: Show, quota_id: Id, key: Key) -> None:
+    """Give a key the quota's own capacity and rate again."""
+    daemon.ask("DELETE", route("quotas", quota_id, "overrides", key))
+    show.done(say("as the quota again: {name}", name=key))

@@ -11,8 +11,8 @@ from fastapi import APIRouter, Query, Request, Response
 from quotaflow.edges.http.bodies import read, takes
 from quotaflow.edges.http.context import Here, context_of
 from quotaflow.edges.http.ratelimit import answer
-from quotaflow.edges.http.shapes import Acquire, Id, NewQuota, Nothing, Paging, QuotaChange
-from quotaflow.edges.http.views import Listed, QuotaShown, quota_shown
+from quotaflow.edges.http.shapes import Acquire, Id, Key, NewOverride, NewQuota, Nothing, Paging, QuotaChange
+from quotaflow.edges.http.views import Listed, OverrideShown, QuotaShown, override_shown, quota_shown
 from quotaflow.errors import InvalidInput
 from quotaflow.model import check_id, make_quota
 
@@ -48,6 +48,28 @@ async def refill_quota(here: Here, request: Request, quota_id: Id) -> QuotaShown
     return quota_shown(await here.flow.quotas.refill(quota_id))
 
 
+@router.get("/api/quotas/{quota_id:path}/overrides")
+async def list_overrides(here: Here, quota_id: Id) -> Listed[OverrideShown]:
+    """List the keys that have a capacity and rate of their own."""
+    return Listed([override_shown(override) for override in await here.flow.quotas.overrides(quota_id)])
+
+
+@router.put("/api/quotas/{quota_id:path}/overrides/{key}", openapi_extra=takes(NewOverride))
+async def put_override(here: Here, request: Request, quota_id: Id, key: Key) -> OverrideShown:
+    """Give one key a capacity and rate of its own, at once."""
+    new = await read(request, NewOverride)
+    override = await here.flow.quotas.override(
+        quota_id, key, capacity=new.capacity, refill_rate=new.refill_rate
+    )
+    return override_shown(override)
+
+
+@router.delete("/api/quotas/{quota_id:path}/overrides/{key}", status_code=204, response_class=Response)
+async def delete_override(here: Here, quota_id: Id, key: Key) -> None:
+    """Give a key the quota's own capacity and rate again."""
+    await here.flow.quotas.drop_override(quota_id, key)
+
+
 @router.get("/api/quotas/{quota_id:path}")
 async def get_quota(here: Here, quota_id: Id) -> QuotaShown:
     """Show a quota and what it holds at this moment."""
@@ -77,7 +99,7 @@ async def acquire(request: Request) -> Response:
     here = context_of(request)
     quota_id = check_id(request.path_params["quota_id"])
     wanted = await read(request, Acquire)
-    decision = await here.flow.acquire_id(quota_id, wanted.cost)
+    decision = await here.flow.acquire_id(quota_id, wanted.cost, wanted.key)
     return answer(decision, await here.policies.headers(decision))
 
 

@@ -10,6 +10,7 @@ from quotaflow.model import Status, Trigger, check_id
 
 Id = Annotated[str, AfterValidator(check_id)]
 TaskId = Annotated[str, AfterValidator(partial(check_id, field="task"))]
+Key = Annotated[str, AfterValidator(partial(check_id, field="key"))]
 QuotaId = Annotated[str, AfterValidator(partial(check_id, field="quota"))]
 Units = Annotated[float, Field(description="units, a finite number of at most 9000000000")]
 Cursor = Annotated[str | None, Field(max_length=300, description="next_cursor of the page before")]
@@ -42,10 +43,17 @@ class QuotaChange(Body):
 
 
 class Acquire(Body):
-    """Units to take; 0 only looks. `key` is reserved."""
+    """Units to take; 0 only looks. `key` names one of the quota's many buckets, each with a level of its own."""
 
     cost: Units = 1
-    key: None = None
+    key: str | None = None
+
+
+class NewOverride(Body):
+    """What one key has instead of the quota's own capacity and rate."""
+
+    capacity: Units
+    refill_rate: Units = Field(description="units per second; 0 never refills")
 
 
 class TaskChange(Body):

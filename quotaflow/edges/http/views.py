@@ -7,7 +7,7 @@ from typing import Generic, TypeVar
 from quotaflow.control.quotas import QuotaView
 from quotaflow.control.tasks import TaskView
 from quotaflow.edges.http.moments import iso, iso_or_none
-from quotaflow.model import MICRO, Reason, Status
+from quotaflow.model import MICRO, Override, Reason, Status
 from quotaflow.records import Trace
 from quotaflow.store import TaskSummary
 
@@ -48,6 +48,16 @@ class QuotaShown:
     remaining: float | None
     allowed: int | None
     limited: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class OverrideShown:
+    """What one key of a quota has instead of the quota's own."""
+
+    quota_id: str
+    key: str
+    capacity: float
+    refill_rate: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,6 +147,11 @@ def quota_shown(view: QuotaView) -> QuotaShown:
         allowed=level.allowed if level else None,
         limited=level.limited if level else None,
     )
+
+
+def override_shown(override: Override) -> OverrideShown:
+    """Show an override."""
+    return OverrideShown(override.quota_id, override.key, override.capacity, override.refill_rate)
 
 
 def task_shown(view: TaskView, last: Trace | None) -> TaskShown:
