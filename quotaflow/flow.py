@@ -122,7 +122,7 @@ class Quotaflow:
         :param wait: seconds to wait for units at most, in arrival order; for one quota.
         :raises NotFound: no such quota.
         :raises InvalidInput: a cost or a key that is none, or `wait` with several quotas.
-        :raises Unavailable: Redis does not answer; whether units were taken is then unknown.
+        :raises Unavailable: Redis does not answer in time; what it may have taken is given back when it does.
         """
         if not isinstance(quota, str):
             return await self._acquire_several(quota, key, wait)

@@ -5,10 +5,12 @@ Duties:
    A caller who is alone needs neither a queue nor a task.
 2. Give every caller its own decision; a batch that fails fails its own callers only.
 3. Give each batch an id and a lane: when its reply is lost the fence sends it again, and the script takes nothing.
-4. Give back what was granted to callers who have gone.
+4. Give back what was granted to callers who have gone, or who were told that nobody knows: the same call, sent again
+   later, tells what it did.
 """
 
 import asyncio
+import itertools
 from collections import deque
 from collections.abc import Coroutine, Sequence
 from typing import Any
@@ -26,6 +28,8 @@ log = get_logger(room="limiter")
 
 BATCH = 64  # larger batches block Redis for longer and gain little
 LANES = 8  # batches on their way at once; a lane is also where the last reply is kept
+RECALL_S = 20.0  # how long to try to learn what a call did and to give it back; the server remembers for 60 s
+RECALL_PAUSE_S = 0.2
 MOST_WAITING = 20_000  # callers; beyond this they are turned away at once
 
 
@@ -43,7 +47,8 @@ class Batcher:
         self._ids = ids
         self._deadline_s = deadline_s
         self._waiting: deque[Ask] = deque()
-        self._free = [keys.lane(ids.node, number) for number in range(LANES)]
+        self._lanes = itertools.count()
+        self._free = [self._new_lane() for _ in range(LANES)]
         self._under_way: set[asyncio.Task[None]] = set()
         self._flush_is_due = False
         self.batches = 0
@@ -54,7 +59,7 @@ class Batcher:
     async def acquire(self, wants: Wants) -> Decision:
         """Decide one request, all or none. A caller who is cancelled keeps nothing.
 
-        :raises Unavailable: no answer within the deadline; whether units were taken is then unknown.
+        :raises Unavailable: no answer within the deadline; what was taken all the same is given back later.
         """
         if len(self._free) == LANES and not self._waiting:
             return await self._alone(wants)
@@ -74,9 +79,9 @@ class Batcher:
         self.batches += 1
         try:
             reply = await self._fence.run("acquire", script_keys, args, deadline_s=self._deadline_s)
-        except asyncio.CancelledError:
-            # Whether it was decided is unknown. The same call again tells, and what was granted goes back.
-            self._later(self._recall(lane, wants, script_keys, args))
+        except (asyncio.CancelledError, Unavailable):
+            self._later(self._recall([wants], script_keys, args))
+            self._landed(self._new_lane())
             raise
         except QuotaflowError:
             self._landed(lane)
@@ -84,17 +89,9 @@ class Batcher:
         self._landed(lane)
         return layout.decisions(str(reply), 1)[0]
 
-    async def _recall(self, lane: str, wants: Wants, script_keys: list[str], args: list[str]) -> None:
-        try:
-            reply = await self._fence.run("acquire", script_keys, args)
-        except QuotaflowError as error:
-            self.unreturned += 1
-            log.warning(Event.REDIS_AWAY, error=str(error), unreturned=1)
-            return
-        finally:
-            self._landed(lane)
-        if lay_out([wants]).decisions(str(reply), 1)[0].allowed:
-            await self._return([wants])
+    def _new_lane(self) -> str:
+        """Name a lane. One whose last answer nobody heard is left to those who ask for it, and expires."""
+        return keys.lane(self._ids.node, next(self._lanes))
 
     def ask(self, wants: Wants) -> asyncio.Future[Decision]:
         """Do the same for a caller who holds the answer as a future; cancelling it before it is done is enough.
@@ -125,9 +122,13 @@ class Batcher:
         }
 
     async def drain(self) -> None:
-        """Return when nothing is on its way."""
-        while self._under_way:
-            await asyncio.wait(self._under_way)
+        """Return when nothing is on its way, or after the deadline; what is then unknown stays so."""
+        if self._under_way:
+            _, late = await asyncio.wait(self._under_way, timeout=self._deadline_s)
+            for task in late:
+                task.cancel()
+            if late:
+                await asyncio.wait(late)
 
     def _flush(self) -> None:
         self._flush_is_due = False
@@ -147,18 +148,29 @@ class Batcher:
             self._flush()
 
     async def _send(self, lane: str, batch: list[Ask]) -> None:
+        if not batch:
+            self._landed(lane)
+            return
+        self.batches += 1
+        asked = [wants for wants, _, _ in batch]
+        layout = lay_out(asked)
+        script_keys, args = layout.script_keys(lane), layout.args(self._ids.next())
+        left_s = max(0.001, batch[0][1] - self._clock.mono_s())  # of the first to come
         try:
-            decisions = await self._decide(lane, batch) if batch else []
+            reply = await self._fence.run("acquire", script_keys, args, deadline_s=left_s)
         except asyncio.CancelledError:
             _fail(batch, Unavailable("stopping"))
             raise
         except QuotaflowError as error:
+            if isinstance(error, Unavailable):
+                self._later(self._recall(asked, script_keys, args))
+                lane = self._new_lane()
             _fail(batch, error)
             return
         finally:
             self._landed(lane)  # before anybody is answered: who then asks again finds the lane free
         gone: list[Wants] = []
-        for (wants, _, answer), decision in zip(batch, decisions, strict=True):
+        for (wants, _, answer), decision in zip(batch, layout.decisions(str(reply), len(batch)), strict=True):
             if not answer.done():
                 answer.set_result(decision)
             elif decision.allowed:
@@ -166,29 +178,47 @@ class Batcher:
         if gone:
             self._give_back(gone)
 
-    async def _decide(self, lane: str, batch: Sequence[Ask]) -> list[Decision]:
-        self.batches += 1
-        layout = lay_out([wants for wants, _, _ in batch])
-        script_keys, args = layout.script_keys(lane), layout.args(self._ids.next())
-        left_s = batch[0][1] - self._clock.mono_s()  # of the first to come
-        reply = await self._fence.run("acquire", script_keys, args, deadline_s=max(0.001, left_s))
-        return layout.decisions(str(reply), len(batch))
-
     def _give_back(self, gone: Sequence[Wants]) -> None:
         self._later(self._return(gone))
 
+    async def _recall(self, asked: Sequence[Wants], script_keys: list[str], args: list[str]) -> None:
+        """Learn what a call did whose answer nobody heard, and give back what it took."""
+        reply = await self._insist("acquire", script_keys, args, asked)
+        if reply is None:
+            return
+        decisions = lay_out(asked).decisions(str(reply), len(asked))
+        taken = [wants for wants, decision in zip(asked, decisions, strict=True) if decision.allowed]
+        if taken:
+            await self._return(taken)
+
     async def _return(self, gone: Sequence[Wants]) -> None:
-        script_keys, args = [keys.MARKER], list[str]()
+        script_keys, args = [keys.MARKER, keys.returned(self._ids.next())], list[str]()
         for wants in gone:
             for quota_id, key, cost in wants:
                 script_keys += (bucket_keys(quota_id)[0], level_key(quota_id, key))
                 args += (encode_key(key), str(cost))
-        try:
-            await self._fence.run("release", script_keys, args)
+        if await self._insist("release", script_keys, args, gone) is not None:
             self.returned += len(gone)
-        except QuotaflowError as error:
-            self.unreturned += len(gone)
-            log.warning(Event.REDIS_AWAY, error=str(error), unreturned=len(gone))
+
+    async def _insist(
+        self, name: str, script_keys: list[str], args: list[str], about: Sequence[Wants]
+    ) -> Any:
+        """Run a script until it is answered; None after RECALL_S, or when stopped: then it is counted."""
+        until_s = self._clock.mono_s() + RECALL_S
+        try:
+            while True:
+                try:
+                    return await self._fence.run(name, script_keys, args)
+                except Unavailable:
+                    if self._clock.mono_s() >= until_s:
+                        raise
+                await self._clock.sleep(RECALL_PAUSE_S)
+        except (QuotaflowError, asyncio.CancelledError) as error:
+            self.unreturned += len(about)
+            log.warning(Event.REDIS_AWAY, error=str(error), unreturned=len(about))
+            if isinstance(error, asyncio.CancelledError):
+                raise
+            return None
 
 
 def _fail(batch: Sequence[Ask], error: Exception) -> None:

@@ -37,7 +37,6 @@ log = get_logger(room="limiter")
 
 # Answers of a server that is there and cannot serve now. redis-py has classes for some and strips their prefix.
 _REFUSALS = (OutOfMemoryError, ReadOnlyError, MasterDownError, ClusterDownError)
-SENT_ONCE = ("release",)  # giving back twice would be too much
 LONGEST_PAUSE_S = 0.5  # between looks at a Redis that is away: back within 2 s of its return, with jitter
 _REFUSAL_WORDS = ("OOM", "MISCONF", "READONLY", "BUSY", "NOREPLICAS")
 
@@ -96,7 +95,7 @@ class Fence:
     async def run(
         self, name: str, script_keys: Sequence[str], args: Sequence[str], *, deadline_s: float | None = None
     ) -> Any:
-        """Run one script. When its connection dies it is sent once more: every script but release allows that.
+        """Run one script. When its connection dies it is sent once more: every script allows that.
 
         :raises Unavailable: no server, no answer in time, or one that refuses.
         """
@@ -107,7 +106,7 @@ class Fence:
                         return await self._run_when_ready(name, script_keys, args)
                     except (RedisConnectionError, RedisTimeoutError) as error:
                         await self._wire.close()  # the idle ones have likely died with it
-                        if last_try or name in SENT_ONCE:
+                        if last_try:
                             raise Unavailable(f"Redis connection failed: {error}") from error
         except TimeoutError:
             if not self._ready.is_set():

@@ -57,6 +57,11 @@ def lease(duty: str) -> str:
     return f"{TAG}:lease:{duty}"
 
 
+def returned(call_id: str) -> str:
+    """Return the key that remembers that units were given back."""
+    return f"{TAG}:returned:{call_id}"
+
+
 def lane(instance_id: str, number: int) -> str:
     """Return the key where a lane's last reply is kept."""
     return f"{TAG}:lane:{instance_id}:{number}"

@@ -1,5 +1,7 @@
-"""Two processes at once never get more than there is."""
+"""Two processes at once never get more than there is, and nothing is lost."""
 
+import asyncio
+import random
 from contextlib import AsyncExitStack
 
 import pytest
@@ -34,3 +36,43 @@ async def test_400_callers_in_two_processes_get_exactly_the_capacity_20_times_ov
             level = (await qf.quotas.get(quota)).level
             assert level is not None
             assert (level.remaining, level.allowed, level.limited) == (0, CAPACITY, 400 - CAPACITY)
+
+
+@pytest.mark.timeout(180)
+async def test_callers_who_give_up_and_connections_that_die_lose_no_unit_50_times_over(
+    valkey: ValkeyProcess, make_settings: MakeSettings
+) -> None:
+    settings = make_settings(valkey.url)
+    async with Quotaflow.open(settings) as qf, AsyncExitStack() as stack:
+        arguments = ("tests.processes.impatient", valkey.url, str(settings.data_dir))
+        (settings.data_dir / "config.toml").write_text("")
+        processes = [await stack.enter_async_context(python(*arguments)) for _ in range(2)]
+        killing = asyncio.create_task(kill_connections(valkey))
+        stack.callback(killing.cancel)
+        returned = 0
+        for number in range(50):
+            quota = f"round{number}"
+            await qf.quotas.create(make_quota(id=quota, capacity=1_000, refill_rate=0))
+            for process in processes:
+                tell(process, quota)
+            answers = [[int(word) for word in (await line(process)).split()] for process in processes]
+            held, returned, unreturned = (sum(column) for column in zip(*answers, strict=True))
+            assert unreturned == 0
+            assert held <= 1_000
+            assert held + await what_is_left(qf, quota) == 1_000, answers
+        assert returned > 0
+
+
+async def kill_connections(valkey: ValkeyProcess) -> None:
+    """Hang up on everybody, again and again."""
+    with valkey.client() as client:
+        while True:
+            await asyncio.sleep(random.uniform(0.005, 0.05))  # noqa: S311  chaos
+            client.execute_command("CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes")
+
+
+async def what_is_left(qf: Quotaflow, quota: str) -> float:
+    while True:
+        level = (await qf.quotas.get(quota)).level
+        if level is not None:  # a look can lose its connection, too
+            return level.remaining
