@@ -21,7 +21,7 @@ from quotaflow.control.stats import Statistics
 from quotaflow.control.tasks import TaskDesk, plans_of
 from quotaflow.errors import InvalidInput, NotFound, NotOpen, QuotaflowError, Unavailable
 from quotaflow.log import Event, get_logger
-from quotaflow.model import Decision, Reason, check_id, cost_micro
+from quotaflow.model import Decision, Reason, check_id, cost_micro, wait_s
 from quotaflow.runner import calls
 from quotaflow.runner.registry import REGISTRY, Registry
 from quotaflow.settings import Settings, load
@@ -40,6 +40,7 @@ class Quotaflow:
     def __init__(self, base: Deciding, storing: Storing | None) -> None:
         self._base = base
         self._storing = storing
+        self._is_open = False
         self._is_working = False
         self.settings = base.settings
 
@@ -79,9 +80,11 @@ class Quotaflow:
                 tasks = [group.create_task(work) for work in flow._duties()]
                 await flow._ready()
                 calls.opened(base.calls)
+                flow._is_open = True
                 try:
                     yield flow
                 finally:
+                    flow._is_open = False
                     calls.closed(base.calls)
                     await asyncio.shield(flow._finish())
                     for task in tasks:
@@ -121,12 +124,22 @@ class Quotaflow:
         :param key: one of the quota's many buckets, such as a customer; each has a level of its own.
         :param wait: seconds to wait for units at most, in arrival order; for one quota.
         :raises NotFound: no such quota.
-        :raises InvalidInput: a cost or a key that is none, or `wait` with several quotas.
+        :raises InvalidInput: a cost, key or wait that is none, or `cost` or `wait` with several quotas.
+        :raises NotOpen: after the block of `open` has ended.
         :raises Unavailable: Redis does not answer in time; what it may have taken is given back when it does.
         """
+        if not self._is_open:
+            raise NotOpen("this Quotaflow is closed; use it inside its `async with`")
         if not isinstance(quota, str):
-            return await self._acquire_several(quota, key, wait)
+            if wait or cost != 1:
+                what = "wait" if wait else "cost"
+                raise InvalidInput(
+                    f"{what} is for one quota; the costs of several are in the mapping", field=what
+                )
+            return await self._acquire_several(quota, key)
         bucket, units = "" if key is None else check_id(key, field="key"), cost_micro(cost)
+        if wait != 0:
+            wait = wait_s(wait)
         base = self._base
         decision = await base.lines.acquire(base.quota_state.id_or(quota), bucket, units, max_wait=wait)
         if decision.reason is Reason.MISSING:
@@ -135,11 +148,9 @@ class Quotaflow:
             return _found(decision)
         return decision
 
-    async def _acquire_several(self, costs: Mapping[str, float], key: str | None, wait: float) -> Decision:
-        if wait or not costs:
-            raise InvalidInput(
-                "wait is for one quota, and there must be one", field="wait" if wait else "quota"
-            )
+    async def _acquire_several(self, costs: Mapping[str, float], key: str | None) -> Decision:
+        if not costs:
+            raise InvalidInput("name at least one quota", field="quota")
         bucket = "" if key is None else check_id(key, field="key")
         units = [(name, cost_micro(cost)) for name, cost in costs.items()]
         decision = await self._base.batcher.acquire(

@@ -236,6 +236,18 @@ def cost_micro(value: object, *, field: str = "cost") -> int:
     return micro
 
 
+def wait_s(value: object, *, field: str = "wait") -> float:
+    """Check how long somebody would wait.
+
+    :raises InvalidInput: for anything but a finite number of seconds, 0 or more.
+    """
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise InvalidInput(f"{field} must be a number of seconds, not {type(value).__name__}", field=field)
+    if not math.isfinite(value) or value < 0:
+        raise InvalidInput(f"{field} must be a finite number of seconds, 0 or more", field=field)
+    return float(value)
+
+
 def make_quota(
     *,
     id: str,  # noqa: A002  the field's name everywhere a person meets it

@@ -1,32 +1,36 @@
-"""`scripts/bench schedule | decide`: exit code 0 when every bar is reached, 1 when one is not."""
+"""`scripts/bench WHAT`: exit code 0 when every bar is reached, 1 when one is not."""
 
 import argparse
 import asyncio
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
-from benchmarks import decide, schedule
+from benchmarks import decide, flush, http, keys, schedule
+
+OTHERS: dict[str, tuple[str, Callable[..., int]]] = {
+    "decide": ("decisions per second, beside three limiters and a bare EVALSHA", decide.run),
+    "flush": ("journal facts into SQL, beside SQLAlchemy's own ways", flush.run),
+    "http": ("POST /api/quotas/{id}/acquire under wrk", http.run),
+    "keys": ("memory of Redis for a million buckets", keys.run),
+}
 
 
 def main() -> int:
     """Read the command line and measure."""
     parser = argparse.ArgumentParser(prog="scripts/bench")
-    commands = parser.add_subparsers(required=True)
+    commands = parser.add_subparsers(dest="what", required=True)
     command = commands.add_parser("schedule", help="ticks, claims and runs, beside APScheduler and arq")
     command.add_argument("--only", choices=schedule.SCENARIOS, action="append", help="may be repeated")
-    decisions = commands.add_parser(
-        "decide", help="decisions per second, beside three limiters and a bare EVALSHA"
-    )
-    for each in (command, decisions):
+    all_of_them = [command, *[commands.add_parser(name, help=text) for name, (text, _) in OTHERS.items()]]
+    for each in all_of_them:
         each.add_argument(
             "--quick", action="store_true", help="one round of a few seconds each: a look, not a figure"
         )
         each.add_argument("--json", type=Path, metavar="FILE", help="also write everything there")
-    command.set_defaults(measure="schedule")
-    decisions.set_defaults(measure="decide")
     given = parser.parse_args()
-    if given.measure == "decide":
-        return decide.run(quick=given.quick, json_file=given.json)
+    if given.what != "schedule":
+        return OTHERS[given.what][1](quick=given.quick, json_file=given.json)
     return asyncio.run(
         schedule.main(given.only or list(schedule.SCENARIOS), quick=given.quick, json_file=given.json)
     )

@@ -43,11 +43,11 @@ async def main(given: dict[str, Any]) -> None:
     )
     working = asyncio.create_task(worker.async_run())
     await listen(lambda: {"fired": len(rows) // 3})
+    save(rows, given["rows"])  # with a backlog its end can take longer than anybody waits
     working.cancel()
     with contextlib.suppress(asyncio.CancelledError):  # it cancels its jobs as it ends
         await working
         await worker.close()
-    save(rows, given["rows"])
 
 
 if __name__ == "__main__":

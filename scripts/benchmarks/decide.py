@@ -1,18 +1,17 @@
 """Decisions per second and their lateness, ours and the peers in turn, server on one core and client on the other."""
 
 import asyncio
-import os
 import statistics
 import tempfile
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from contextlib import AsyncExitStack
 from pathlib import Path
 
 import uvloop
 
 from benchmarks.deciders import DECIDERS, OURS, PEERS, Decide
-from benchmarks.machine import describe
+from benchmarks.machine import describe, pin
 from benchmarks.report import Report
 from tests.servers import ValkeyProcess
 
@@ -130,19 +129,13 @@ async def main(*, quick: bool, json_file: Path | None) -> int:
     """Measure; exit code 1 when a bar is not reached."""
     report = Report(describe(), quick)
     with ValkeyProcess(port=str(PORT)) as server:
-        _pin(server.pid, 0)
-        _pin(0, 1)
+        pin(server.pid, 0)
+        pin(0, 1)
         await measure(report, f"redis://127.0.0.1:{PORT}", 0.5 if quick else 2.0, 1 if quick else 3)
     report.show_bars()
     if json_file:
         report.write(json_file)
     return 0 if all(bar.kept for bar in report.bars) else 1
-
-
-def _pin(pid: int, core: int) -> None:
-    pin: Callable[[int, set[int]], None] | None = getattr(os, "sched_setaffinity", None)  # Linux only
-    if pin is not None and (os.cpu_count() or 1) > 1:
-        pin(pid, {core})
 
 
 def run(*, quick: bool, json_file: Path | None) -> int:

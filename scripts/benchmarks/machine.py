@@ -3,6 +3,7 @@
 import os
 import platform
 import subprocess
+from collections.abc import Callable
 from importlib.metadata import version
 from pathlib import Path
 
@@ -44,3 +45,12 @@ def _cpu() -> str:
     lines = info.read_text().splitlines() if info.exists() else []
     names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
     return names[0] if names else platform.processor() or platform.machine()
+
+
+def pin(pid: int, core: int) -> None:
+    """Keep a process on one core, where the system can; 0 is this one."""
+    set_affinity: Callable[[int, set[int]], None] | None = getattr(
+        os, "sched_setaffinity", None
+    )  # Linux only
+    if set_affinity is not None and (os.cpu_count() or 1) > 1:
+        set_affinity(pid, {core})

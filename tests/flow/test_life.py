@@ -2,6 +2,7 @@
 
 import asyncio
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -12,7 +13,7 @@ from quotaflow.redis_server.locks import FileLock
 from quotaflow.runner.registry import Registry
 from quotaflow.store import TraceFilter
 from tests.flow.conftest import MakeSettings
-from tests.flow.test_recovery import served, until
+from tests.flow.test_recovery import QUOTAS, served, until
 from tests.servers import ValkeyProcess
 
 
@@ -318,3 +319,30 @@ async def test_stopping_finishes_what_runs_and_interrupts_what_takes_too_long(
         ends = {trace.task_id: trace.status for trace in (await qf.store.list_traces()).items}
         assert ends == {"quick": Status.OK, "endless": Status.INTERRUPTED}
         assert valkey.client().zcard("qf:{p0}:running") == 0
+
+
+@pytest.mark.parametrize("wait", ["1", True, float("nan"), float("inf"), -1, None])
+async def test_a_wait_that_is_none_is_refused_also_when_there_is_nothing_to_wait_for(
+    valkey: ValkeyProcess, make_settings: MakeSettings, wait: Any
+) -> None:
+    async with Quotaflow.open(make_settings(valkey.url, QUOTAS)) as qf:
+        with pytest.raises(InvalidInput, match="wait"):
+            await qf.acquire("api", wait=wait)
+
+
+async def test_costs_of_several_quotas_are_in_the_mapping_alone(
+    valkey: ValkeyProcess, make_settings: MakeSettings
+) -> None:
+    async with Quotaflow.open(make_settings(valkey.url, QUOTAS)) as qf:
+        for refused in ({"cost": 3}, {"wait": 1}):
+            with pytest.raises(InvalidInput, match="mapping"):
+                await qf.acquire({"api": 1}, **refused)  # type: ignore[arg-type]
+        with pytest.raises(InvalidInput, match="at least one"):
+            await qf.acquire({})
+
+
+async def test_after_its_block_nothing_is_decided(valkey: ValkeyProcess, make_settings: MakeSettings) -> None:
+    async with Quotaflow.open(make_settings(valkey.url, QUOTAS)) as qf:
+        pass
+    with pytest.raises(NotOpen, match="closed"):
+        await qf.acquire("api")
