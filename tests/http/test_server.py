@@ -286,6 +286,7 @@ async def test_a_client_that_does_not_read_is_hung_up_on(
                     break
 
         async def hung_up() -> bool:
+            writer.write(b"\r\n")  # its reader is full and stands still: only writing tells
             return reader.exception() is not None or reader.at_eof() or writer.is_closing()
 
         await until(hung_up)
