@@ -13,6 +13,7 @@ import uvloop
 from benchmarks.deciders import DECIDERS, OURS, PEERS, Decide
 from benchmarks.machine import describe, pin
 from benchmarks.report import Report
+from quotaflow.edges.cli.process import collect_seldom
 from tests.servers import ValkeyProcess
 
 PORT = 16_399
@@ -128,6 +129,7 @@ def _tell(
 async def main(*, quick: bool, json_file: Path | None) -> int:
     """Measure; exit code 1 when a bar is not reached."""
     report = Report(describe(), quick)
+    collect_seldom()  # as the daemon does; it helps the peers as well
     with ValkeyProcess(port=str(PORT)) as server:
         pin(server.pid, 0)
         pin(0, 1)

@@ -6,7 +6,7 @@ import typer
 import uvloop
 
 from quotaflow.edges.cli.client import Config, DataDir
-from quotaflow.edges.cli.process import Stop, import_tasks, serving
+from quotaflow.edges.cli.process import Stop, collect_seldom, import_tasks, serving
 from quotaflow.edges.cli.words import say
 from quotaflow.flow import Quotaflow
 from quotaflow.log import Event, configure, get_logger
@@ -28,6 +28,7 @@ def run(
     settings = load(config, data_dir=data_dir, http__port=port, log__level=log_level)
     configure(settings.log.format, settings.log.level)
     import_tasks(settings.tasks.modules)
+    collect_seldom()
     uvloop.run(_serve(settings))
 
 
