@@ -28,8 +28,9 @@ log = get_logger(room="limiter")
 
 BATCH = 64  # larger batches block Redis for longer and gain little
 LANES = 8  # batches on their way at once; a lane is also where the last reply is kept
-RECALL_S = 20.0  # how long to try to learn what a call did and to give it back; the server remembers for 60 s
+RECALL_S = 30.0  # how long to try to learn what a call did and to give it back; the server remembers for 60 s
 RECALL_PAUSE_S = 0.2
+RECALLS = 2  # at a time: hundreds that make new connections at once would keep each other from it
 MOST_WAITING = 20_000  # callers; beyond this they are turned away at once
 
 
@@ -50,6 +51,7 @@ class Batcher:
         self._lanes = itertools.count()
         self._free = [self._new_lane() for _ in range(LANES)]
         self._under_way: set[asyncio.Task[None]] = set()
+        self._recalls = asyncio.Semaphore(RECALLS)
         self._flush_is_due = False
         self.batches = 0
         self.asked = 0
@@ -208,7 +210,8 @@ class Batcher:
         try:
             while True:
                 try:
-                    return await self._fence.run(name, script_keys, args)
+                    async with self._recalls:
+                        return await self._fence.run(name, script_keys, args)
                 except Unavailable:
                     if self._clock.mono_s() >= until_s:
                         raise

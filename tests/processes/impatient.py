@@ -31,7 +31,8 @@ async def main(url: str, data_dir: str) -> None:
         print("ready", flush=True)
         while quota := (await asyncio.to_thread(sys.stdin.readline)).strip():
             held = await asyncio.gather(*[take(qf, quota) for _ in range(CALLERS)])
-            await qf._base.batcher.drain()
+            while under_way := set(qf._base.batcher._under_way):
+                await asyncio.wait(under_way)
             figures = qf._base.batcher.statistics()
             print(sum(held), figures["returned"], figures["unreturned"], flush=True)
 
