@@ -11,6 +11,7 @@ import uvloop
 
 from benchmarks.children import listen, params, save
 from quotaflow import LimitTask, Quotaflow, SchedulerTask, TaskContext
+from quotaflow.edges.cli.process import collect_seldom
 from quotaflow.log import configure
 from quotaflow.model import make_quota
 from quotaflow.settings import load
@@ -43,6 +44,7 @@ async def main(given: dict[str, Any]) -> None:
     """Work until the parent says stop."""
     configure("json", "warning")
     register(given["crons"], given["tasks"], given["limited_every"])
+    collect_seldom()  # as `quotaflow run` does
     quota = make_quota(id="bench", capacity=1_000_000, refill_rate=1_000_000)
     settings = load(None, environ={}, **given["settings"]).model_copy(update={"quotas": (quota,)})
     async with Quotaflow.open(settings, role="daemon") as flow, flow.working():
