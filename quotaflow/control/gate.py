@@ -104,7 +104,7 @@ class Gate:
 
     def quota_id_of(self, task: Task) -> str | None:
         """Return the id of a task's quota; a name nobody knows is asked for as an id, and found missing."""
-        return None if task.quota_name is None else self._quotas.id_of(task.quota_name) or task.quota_name
+        return None if task.quota_name is None else self._quotas.id_or(task.quota_name)
 
     def _tick_claim(self, task: Task, tick: Tick) -> Claim:
         mode = Mode.TICK if tick.runs else Mode.MISSED

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from quotaflow.control.recovery import all_quotas
-from quotaflow.errors import Unavailable
+from quotaflow.errors import NotFound, Unavailable
 from quotaflow.limiter.quotas import QuotaState
 from quotaflow.log import Event, get_logger
 from quotaflow.model import Level, Override, Quota, amount_micro, check_id
@@ -93,7 +93,12 @@ class QuotaDesk:
             amount_micro(refill_rate, field="refill_rate"),
         )
         await self._store.put_override(override)
-        await self._state.override(override)
+        self._pending.add(override.quota_id)
+        try:
+            await self._state.override(override)
+            self._pending.discard(override.quota_id)
+        except Unavailable as error:  # SQL has it: it comes into force when Redis is back
+            log.warning(Event.REDIS_AWAY, error=str(error), quota_id=quota_id)
         log.info(Event.QUOTA_CHANGED, quota_id=quota_id, key=key)
         return override
 
@@ -102,8 +107,11 @@ class QuotaDesk:
 
         :raises NotFound: it has no other.
         """
-        await self._store.remove_override(quota_id, check_id(key, field="key"))
-        await self._state.drop_override(quota_id, key)
+        key = check_id(key, field="key")
+        if not any(override.key == key for override in await self._store.overrides(quota_id)):
+            raise NotFound(f'quota "{quota_id}" has no override for the key "{key}"')
+        await self._state.drop_override(quota_id, key)  # first: while Redis is away nothing changes
+        await self._store.remove_override(quota_id, key)
         log.info(Event.QUOTA_CHANGED, quota_id=quota_id, key=key)
 
     async def overrides(self, quota_id: str) -> list[Override]:
@@ -138,6 +146,8 @@ class QuotaDesk:
         """Put into force what Redis could not take when it was changed."""
         for quota_id in list(self._pending):
             await self._state.define(await self._store.get_quota(quota_id))
+            for override in await self._store.overrides(quota_id):
+                await self._state.override(override)
             self._pending.discard(quota_id)
 
     async def _in_force(self, quota: Quota) -> QuotaView:

@@ -10,15 +10,16 @@ Duties:
 """
 
 import asyncio
+import contextlib
 import itertools
 from collections import deque
-from collections.abc import Coroutine, Sequence
+from collections.abc import Coroutine, Iterable, Sequence
 from typing import Any
 
 from quotaflow.errors import QuotaflowError, Unavailable
 from quotaflow.ids import Ids
 from quotaflow.limiter import keys
-from quotaflow.limiter.decide import Wants, bucket_keys, encode_key, lay_out, level_key
+from quotaflow.limiter.decide import Wants, bucket_keys, lay_out, level_key
 from quotaflow.limiter.fence import Fence
 from quotaflow.log import Event, get_logger
 from quotaflow.model import Decision
@@ -124,13 +125,18 @@ class Batcher:
         }
 
     async def drain(self) -> None:
-        """Return when nothing is on its way, or after the deadline; what is then unknown stays so."""
-        if self._under_way:
-            _, late = await asyncio.wait(self._under_way, timeout=self._deadline_s)
-            for task in late:
-                task.cancel()
-            if late:
-                await asyncio.wait(late)
+        """Return when nothing is on its way, or after the deadline: then who waits is told, and the rest is counted."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(self._deadline_s):
+                while self._under_way:
+                    await asyncio.wait(self._under_way)
+        _fail(self._waiting, Unavailable("stopping"))
+        self._waiting.clear()
+        late = set(self._under_way)
+        for task in late:
+            task.cancel()
+        if late:
+            await asyncio.wait(late)
 
     def _flush(self) -> None:
         self._flush_is_due = False
@@ -161,6 +167,7 @@ class Batcher:
         try:
             reply = await self._fence.run("acquire", script_keys, args, deadline_s=left_s)
         except asyncio.CancelledError:
+            self.unreturned += len(batch)
             _fail(batch, Unavailable("stopping"))
             raise
         except QuotaflowError as error:
@@ -198,7 +205,7 @@ class Batcher:
         for wants in gone:
             for quota_id, key, cost in wants:
                 script_keys += (bucket_keys(quota_id)[0], level_key(quota_id, key))
-                args += (encode_key(key), str(cost))
+                args += (keys.encode_id(key), str(cost))
         if await self._insist("release", script_keys, args, gone) is not None:
             self.returned += len(gone)
 
@@ -206,25 +213,23 @@ class Batcher:
         self, name: str, script_keys: list[str], args: list[str], about: Sequence[Wants]
     ) -> Any:
         """Run a script until it is answered; None after RECALL_S, or when stopped: then it is counted."""
-        until_s = self._clock.mono_s() + RECALL_S
         try:
-            while True:
-                try:
-                    async with self._recalls:
-                        return await self._fence.run(name, script_keys, args)
-                except Unavailable:
-                    if self._clock.mono_s() >= until_s:
-                        raise
-                await self._clock.sleep(RECALL_PAUSE_S)
-        except (QuotaflowError, asyncio.CancelledError) as error:
+            # Also the wait for a turn counts: after 60 s the server would take a repeated release for a new one.
+            async with asyncio.timeout(RECALL_S):
+                while True:
+                    with contextlib.suppress(Unavailable):
+                        async with self._recalls:
+                            return await self._fence.run(name, script_keys, args)
+                    await self._clock.sleep(RECALL_PAUSE_S)
+        except (TimeoutError, QuotaflowError, asyncio.CancelledError) as error:
             self.unreturned += len(about)
-            log.warning(Event.REDIS_AWAY, error=str(error), unreturned=len(about))
+            log.warning(Event.REDIS_AWAY, error=str(error) or "no answer", unreturned=len(about))
             if isinstance(error, asyncio.CancelledError):
                 raise
             return None
 
 
-def _fail(batch: Sequence[Ask], error: Exception) -> None:
+def _fail(batch: Iterable[Ask], error: Exception) -> None:
     for _, _, answer in batch:
         if not answer.done():
             answer.set_exception(error)

@@ -4,7 +4,6 @@ Callers who ask one bucket for the same cost share a request, unless somebody as
 between: arrival order is kept.
 """
 
-import re
 from collections.abc import Sequence
 from functools import lru_cache
 from typing import NamedTuple, cast
@@ -16,7 +15,6 @@ Want = tuple[str, str, int]  # quota id, key ("" for none), cost in micro-units
 Wants = tuple[Want, ...]  # all or none
 
 _REASONS = {str(reason): reason for reason in Reason}
-_PLAIN = re.compile(r"[A-Za-z0-9_.-]*").fullmatch
 
 
 class Shared(NamedTuple):
@@ -43,10 +41,8 @@ class Layout(NamedTuple):
             found += (quota_key, refused_key)
         if len(self.quotas) > 1:
             return found + [level_key(quota_id, key) for quota_id, key in self.buckets]
-        level = f"{bucket_keys(quota_id)[1]}:"
-        return found + [
-            level + key if key and _PLAIN(key) else level_key(quota_id, key) for quota_id, key in self.buckets
-        ]
+        level = bucket_keys(quota_id)[1]
+        return found + [f"{level}:{keys.encode_id(key)}" if key else level for _, key in self.buckets]
 
     def args(self, batch_id: str) -> list[str]:
         """Return ARGV."""
@@ -142,9 +138,4 @@ def bucket_keys(quota_id: str) -> tuple[str, str, str]:
 def level_key(quota_id: str, key: str) -> str:
     """Return the key of one bucket's level."""
     level = bucket_keys(quota_id)[1]
-    return f"{level}:{encode_key(key)}" if key else level
-
-
-def encode_key(key: str) -> str:
-    """Percent-encode a bucket's key; most need nothing."""
-    return key if _PLAIN(key) else keys.encode_id(key)
+    return f"{level}:{keys.encode_id(key)}" if key else level

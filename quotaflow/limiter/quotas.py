@@ -8,7 +8,6 @@ from quotaflow.errors import NotFound
 from quotaflow.limiter import keys
 from quotaflow.limiter.batcher import Batcher
 from quotaflow.limiter.client import Client, reaching
-from quotaflow.limiter.decide import encode_key
 from quotaflow.limiter.fence import Fence
 from quotaflow.model import Level, Override, Quota, Reason
 
@@ -55,7 +54,7 @@ class QuotaState:
     async def drop_override(self, quota_id: str, key: str) -> None:
         """Give the key the quota's own again; its level is cut at the next decision."""
         async with reaching(self._client):
-            await self._client.hdel(keys.quota(quota_id), OVERRIDE + encode_key(key))
+            await self._client.hdel(keys.quota(quota_id), OVERRIDE + keys.encode_id(key))
 
     async def levels(self, quota_ids: Sequence[str]) -> dict[str, Level]:
         """Look at quotas without taking; those not in force are left out."""
@@ -102,4 +101,4 @@ def definition_args(quota: Quota) -> list[str]:
 def override_fields(override: Override) -> dict[str, str]:
     """Lay out an override as fields of its quota's hash; `overrides` tells scripts that there are some."""
     text = f"{override.capacity_micro} {override.refill_micro_s}"
-    return {OVERRIDE + encode_key(override.key): text, "overrides": "1"}
+    return {OVERRIDE + keys.encode_id(override.key): text, "overrides": "1"}

@@ -137,9 +137,7 @@ class Ticker:
         while True:
             due = self._pop_due()
             if due:
-                self.is_claiming = True
                 await self._fire(due)
-                self.is_claiming = False
                 self._quiet_us = self.now_us() + LEISURE_US
             elif self._short_sighted and self.now_us() >= self._quiet_us:
                 await self._look_ahead()
@@ -189,6 +187,7 @@ class Ticker:
 
     async def _fire(self, due: list[Schedule]) -> None:
         waiting = due[::-1]
+        self.is_claiming = True
         try:
             await self._let_go(waiting)
             while waiting:
@@ -197,6 +196,7 @@ class Ticker:
             log.warning(Event.REDIS_AWAY, error=str(error), due=len(waiting))
             await self._clock.sleep(RETRY_S)
         finally:
+            self.is_claiming = False
             for schedule in waiting:  # also when cancelled: a stopped ticker can be looked at
                 self._push(schedule)
 

@@ -159,6 +159,20 @@ async def test_each_key_has_a_level_of_its_own_that_expires_when_it_would_be_ful
     assert await bench.plain.exists(keys.level("q") + ":otto") == 0, "looking leaves no trace"
 
 
+async def test_stopping_while_redis_is_away_tells_everybody_and_ends(
+    bench: Bench, valkey: ValkeyProcess
+) -> None:
+    await define(bench)
+    valkey.kill()
+    bench.batcher._deadline_s = 0.3
+    asked = [bench.batcher.ask(one()) for _ in range(BATCH * 10)]  # more than there are lanes
+    bench.batcher._deadline_s = 0.1
+    await asyncio.wait_for(bench.batcher.drain(), 2)
+    answers = await asyncio.wait_for(asyncio.gather(*asked, return_exceptions=True), 1)
+    assert {type(answer) for answer in answers} == {Unavailable}
+    assert (bench.batcher.statistics()["waiting"], bench.batcher._under_way) == (0, set())
+
+
 async def test_a_level_that_never_refills_never_expires(bench: Bench) -> None:
     await define(bench, capacity=2, rate=0)
     await bench.batcher.ask(one(key="anna"))
