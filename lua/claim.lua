@@ -1,13 +1,14 @@
 -- claim: admit due ticks and manual triggers: move the task's cursor, charge its quota, journal what was decided.
 -- Every item is decided on its own, in the order given. Sending the same run id again gives the same grant.
--- uses       fence bucket counters
+-- uses       fence bucket counters allowance journal
 -- KEYS[1]    qf:{p0}:meta            hash    the marker; `backlog` counts journalled facts not yet in SQL
 -- KEYS[2]    qf:{p0}:journal         stream
 -- KEYS[3]    qf:{p0}:running         zset    run id -> end of its lease in microseconds
 -- KEYS[4+]   per item, five keys:
 --            qf:{p0}:task:<id>       hash    last_tick (the cursor), paused
 --            qf:{p0}:run:<run id>    hash    fact, instance
---            qf:{p0}:quota:<id>, qf:{p0}:level:<id>, qf:{p0}:refused:<id>   as in acquire
+--            qf:{p0}:quota:<id>, qf:{p0}:level:<id>, qf:{p0}:refused:<id>   as in acquire; for a prepaid quota
+--            qf:{p0}:allowance:<id> takes the place of its level, and the charge is a ledger fact as in consume
 -- ARGV[1]    instance     id of the claiming daemon
 -- ARGV[2]    lease        microseconds until an unrenewed run counts as lost
 -- ARGV[3]    backlog_max  facts; at this many nothing new begins
@@ -21,8 +22,8 @@
 --            event id
 --            fact         text of the journal fact; status, reason and claimed are added here
 -- reply      per item two values: word, number
---            granted claimed_us | limited retry_after_us | impossible -1 | disabled 0 | missing 0 | paused 0 |
---            missed 0 | taken last_tick | early microseconds too early | backlog facts
+--            granted claimed_us | limited retry_after_us | impossible -1 | exhausted -1 | expired 0 | disabled 0 |
+--            missing 0 | paused 0 | missed 0 | taken last_tick | early microseconds too early | backlog facts
 local lost = fenced(KEYS[1])
 if lost then return lost end
 local now = now_us()
@@ -36,7 +37,7 @@ redis.call('ZCARD', KEYS[3])
 
 local facts, leases, reply = {}, {}, {}
 local now_text, lease_end = digits(now), digits(now + lease)
-local buckets, cursors = {}, {}
+local buckets, allowances, cursors = {}, {}, {}
 
 local function answer(word, number)
   reply[#reply + 1] = word
@@ -61,9 +62,16 @@ local function read_item(number)
   return item
 end
 
--- The bucket of an item, opened once per call; several items may draw on it.
+-- What an item draws on, opened once per call; several items may draw on it.
 local function open_for(item)
-  if buckets[item.quota_key] then return end
+  item.prepaid = string.sub(item.level_key, 1, 18) == 'qf:{p0}:allowance:'
+  if allowances[item.level_key] or buckets[item.quota_key] then return end
+  if item.prepaid then
+    redis.call('XLEN', item.refused_key)
+    local it = open_allowance(item.level_key, now)
+    it.item, allowances[item.level_key] = item, it
+    return
+  end
   local quota = open_quota(item.quota_key)
   local bucket = open_bucket(quota, item.quota_key, '', redis.call('GET', item.level_key), now)
   redis.call('XLEN', item.refused_key)
@@ -89,9 +97,26 @@ for number = 1, (#KEYS - 3) / 5 do
   item.again = redis.call('HEXISTS', item.run_key, 'fact') == 1
 end
 
+-- What a prepaid quota says. The run's id is the request id of its charge.
+local function charge_prepaid(item)
+  local it = allowances[item.level_key]
+  local word = allows(it, item.cost, now)
+  if word == 'granted' then
+    charge_allowance(it, item.cost, facts, item.event .. '.charge', ' request=' .. item.run, now)
+    return word, now
+  end
+  if word == 'exhausted' then
+    it.limited, it.word, it.retry = it.limited + 1, word, -1
+    return word, -1
+  end
+  if item.quota == 'allow' and (word == 'missing' or word == 'disabled') then return 'granted', now end
+  return word, 0
+end
+
 -- What the quota says: a word, and the number that goes with it.
 local function charge(item)
   if item.quota == 'no' then return 'granted', now end
+  if item.prepaid then return charge_prepaid(item) end
   local bucket = buckets[item.quota_key]
   local word, quota = verdict(bucket, item.cost), bucket.quota
   if word == 'granted' then
@@ -122,7 +147,7 @@ local function admit(item)
     redis.call('HSET', item.run_key, 'fact', item.fact .. ' claimed=' .. now_text, 'instance', instance)
     leases[#leases + 1] = lease_end
     leases[#leases + 1] = item.run
-  elseif word == 'limited' or word == 'impossible' then
+  elseif word == 'limited' or word == 'impossible' or word == 'exhausted' then
     journal(item, 'limited', word)
   else
     journal(item, 'skipped', word)
@@ -160,8 +185,9 @@ for quota_key, bucket in pairs(buckets) do
   if bucket.taken or bucket.jumped then save_bucket(bucket, bucket.item.level_key, -1) end
   note_decisions(quota_key, bucket.item.refused_key, bucket.quota, now)
 end
-if #facts > 0 then
-  redis.call('XADD', KEYS[2], '*', unpack(facts))
-  redis.call('HINCRBY', KEYS[1], 'backlog', digits(#facts / 2))
+for _, it in pairs(allowances) do
+  save_allowance(it)
+  note_refused(it, it.item.refused_key, now)
 end
+append(KEYS[1], KEYS[2], facts)
 return reply

@@ -1,6 +1,6 @@
 -- finish: close runs: drop their leases and journal how they ended. Repeating it writes the same facts again,
 -- which the store ignores. Facts that end something begun are always accepted.
--- uses       fence
+-- uses       fence journal
 -- flags      allow-oom
 -- KEYS[1]    qf:{p0}:meta            hash    the marker
 -- KEYS[2]    qf:{p0}:journal         stream
@@ -36,7 +36,6 @@ end
 if #facts > 0 then
   redis.call('DEL', unpack(run_keys))
   redis.call('ZREM', KEYS[3], unpack(ended))
-  redis.call('XADD', KEYS[2], '*', unpack(facts))
-  redis.call('HINCRBY', KEYS[1], 'backlog', digits(#facts / 2))
+  append(KEYS[1], KEYS[2], facts)
 end
 return reply

@@ -14,8 +14,17 @@
 --            unset  field                HDEL
 --            clear  beginning            HDEL every field that begins so
 --            drop                        DEL
---            open   run id, lease in microseconds from now: ZADD unless it is there
+--            open   member, lease in microseconds from now: ZADD unless it is there
+--            shut   member: ZREM
+--            put    text, lifetime in milliseconds: SET
+--            add    text, lifetime in milliseconds: SET unless it is there
 -- reply      items written
+-- A recovery that was frozen and goes on must not undo a later one.
+local begun = whole(redis.call('HGET', KEYS[1], 'recovering') or '0')
+if begun > tonumber(incarnation) then
+  return redis.error_reply('FENCED incarnation ' .. incarnation .. ', recovery ' .. digits(begun) .. ' has begun')
+end
+redis.call('HSET', KEYS[1], 'recovering', incarnation)
 local index = 4
 local now = now_us()
 for number = 2, #KEYS do
@@ -41,6 +50,12 @@ for number = 2, #KEYS do
     redis.call('DEL', KEYS[number])
   elseif act == 'open' then
     redis.call('ZADD', KEYS[number], 'NX', digits(now + whole(ARGV[index + 3])), ARGV[index + 2])
+  elseif act == 'shut' then
+    redis.call('ZREM', KEYS[number], ARGV[index + 2])
+  elseif act == 'put' then
+    redis.call('SET', KEYS[number], ARGV[index + 2], 'PX', ARGV[index + 3])
+  elseif act == 'add' then
+    redis.call('SET', KEYS[number], ARGV[index + 2], 'NX', 'PX', ARGV[index + 3])
   else
     return redis.error_reply('INVALID act ' .. tostring(act))
   end

@@ -72,6 +72,14 @@ class QuotaExceeded(QuotaflowError):
         self.retry_after = retry_after
 
 
+class IdempotencyConflict(QuotaflowError):
+    """The request id was used before, with other arguments; nothing was charged."""
+
+    code = "idempotency_conflict"
+    status = 422
+    exit_code = 2
+
+
 class ConfigError(QuotaflowError):
     """Configuration or registration that cannot work; raised before anything starts."""
 
@@ -91,6 +99,13 @@ class NotOpen(QuotaflowError):
     code = "not_open"
     status = 503
     exit_code = 2
+
+
+class CleanupDisabled(QuotaflowError):
+    """`retention.enabled` is false, and nobody insisted."""
+
+    code = "cleanup_disabled"
+    status = 503
 
 
 class StoreLocked(QuotaflowError):
@@ -115,6 +130,12 @@ class Unauthorized(QuotaflowError):
     exit_code = 2
 
 
+class TokenRefused(Unauthorized):
+    """No access token has this secret."""
+
+    code = "unknown_token"
+
+
 class Unavailable(QuotaflowError):
     """A server did not answer in time, or is recovering. Trying again later may work."""
 
@@ -137,3 +158,9 @@ class Backlog(Unavailable):
     """SQL is too far behind the journal for new work to begin."""
 
     code = "backlog"
+
+
+class RequestRecordsFull(Unavailable):
+    """`journal.request_records_max` request ids are remembered; a new one could not be kept from repeating."""
+
+    code = "request_records_full"

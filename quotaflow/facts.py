@@ -9,6 +9,8 @@ from urllib.parse import quote, unquote
 
 OPEN = "open"  # a tick or trigger was decided: it runs, or it was limited, skipped or missed
 CLOSE = "close"  # a run ended; the line repeats every column, so that it stands alone
+LEDGER = "ledger"  # an allowance changed; written by scripts, because only they know before and after
+WORK = "work"  # how the work that a charge paid for ended
 
 Value = str | int | float | None
 
@@ -17,10 +19,11 @@ _PLAIN = re.compile(r"[A-Za-z0-9_.:-]*").fullmatch  # ids and words: a fifth of 
 
 def encode(kind: str, fields: Mapping[str, Value]) -> str:
     """Write one fact; fields that are None are left out."""
-    return kind + "".join([f" {key}={_text(value)}" for key, value in fields.items() if value is not None])
+    return kind + "".join([f" {key}={text_of(value)}" for key, value in fields.items() if value is not None])
 
 
-def _text(value: Value) -> str:
+def text_of(value: Value) -> str:
+    """Write one value as it stands in a fact."""
     if not isinstance(value, str):
         return str(value)
     return value if _PLAIN(value) else quote(value, safe="_.-:")

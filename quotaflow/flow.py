@@ -7,21 +7,27 @@ the last outcomes are journalled, the last batch is written, then the store clos
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Coroutine, Mapping
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
+from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 from typing import Any, Self
 
+from quotaflow.amounts import check_id, cost_micro, wait_s
+from quotaflow.control.audit import Audit
+from quotaflow.control.charges import HOLD_S, Charges, Held
+from quotaflow.control.cleanup import Cleanup
 from quotaflow.control.ending import STOP_S, quietly, unwrapped, within
 from quotaflow.control.gate import Triggered
-from quotaflow.control.place import Place, check_server, claim_place, keep_redis, open_redis, release_redis
+from quotaflow.control.place import check_server, claim_place, keep_redis, open_redis, open_sql, release_redis
 from quotaflow.control.quotas import QuotaDesk
 from quotaflow.control.recovery import StoreIncarnations
 from quotaflow.control.rooms import Deciding, Storing
 from quotaflow.control.stats import Statistics
 from quotaflow.control.tasks import TaskDesk, plans_of
-from quotaflow.errors import InvalidInput, NotFound, NotOpen, QuotaflowError, Unavailable
+from quotaflow.control.tokens import TokenDesk
+from quotaflow.errors import InvalidInput, NotOpen, QuotaflowError, Unavailable
 from quotaflow.log import Event, get_logger
-from quotaflow.model import Decision, Reason, check_id, cost_micro, wait_s
+from quotaflow.model import Decision
 from quotaflow.runner import calls
 from quotaflow.runner.registry import REGISTRY, Registry
 from quotaflow.settings import Settings, load
@@ -65,7 +71,7 @@ class Quotaflow:
         async with contextlib.AsyncExitStack() as stack:
             stack.enter_context(unwrapped())
             place = await stack.enter_async_context(claim_place(settings, role))
-            store = await _open_store(stack, settings, place)
+            store = await open_sql(stack, settings, place)
             url, server = await open_redis(settings)
             base = Deciding(
                 settings, registry, url, role, SystemClock(), StoreIncarnations(store) if store else None
@@ -130,43 +136,35 @@ class Quotaflow:
         """
         if not self._is_open:
             raise NotOpen("this Quotaflow is closed; use it inside its `async with`")
-        if not isinstance(quota, str):
-            if wait or cost != 1:
-                what = "wait" if wait else "cost"
-                raise InvalidInput(
-                    f"{what} is for one quota; the costs of several are in the mapping", field=what
-                )
-            return await self._acquire_several(quota, key)
-        bucket, units = "" if key is None else check_id(key, field="key"), cost_micro(cost)
-        if wait != 0:
-            wait = wait_s(wait)
-        base = self._base
-        decision = await base.lines.acquire(base.quota_state.id_or(quota), bucket, units, max_wait=wait)
-        if decision.reason is Reason.MISSING:
-            await base.quota_state.refresh_names()
-            decision = await base.lines.acquire(base.quota_state.id_or(quota), bucket, units, max_wait=wait)
-            return _found(decision)
-        return decision
-
-    async def _acquire_several(self, costs: Mapping[str, float], key: str | None) -> Decision:
-        if not costs:
-            raise InvalidInput("name at least one quota", field="quota")
         bucket = "" if key is None else check_id(key, field="key")
-        units = [(name, cost_micro(cost)) for name, cost in costs.items()]
-        decision = await self._base.batcher.acquire(
-            tuple([(self._base.quota_state.id_or(name), bucket, cost) for name, cost in units])
-        )
-        if decision.reason is Reason.MISSING:
-            await self._base.quota_state.refresh_names()
-            decision = await self._base.batcher.acquire(
-                tuple([(self._base.quota_state.id_or(name), bucket, cost) for name, cost in units])
+        if isinstance(quota, str):
+            units = cost_micro(cost)
+            return await self._base.taking.one(quota, bucket, units, wait_s(wait) if wait != 0 else 0)
+        if wait or cost != 1:
+            what = "wait" if wait else "cost"
+            raise InvalidInput(
+                f"{what} is for one quota; the costs of several are in the mapping", field=what
             )
-        return _found(decision)
+        return await self._base.taking.several(quota, bucket)
 
     async def acquire_id(self, quota_id: str, cost: object = 1, key: str | None = None) -> Decision:
         """Do the same for one quota by its id."""
         bucket = check_id(key, field="key") if key is not None else ""
-        return _found(await self._base.lines.acquire(quota_id, bucket, cost_micro(cost), max_wait=0))
+        return await self._base.taking.one(quota_id, bucket, cost_micro(cost), 0)
+
+    def reserve(
+        self, quota: str, cost: float, *, hold_s: float = HOLD_S
+    ) -> AbstractAsyncContextManager[Held]:
+        """Take units of a prepaid quota before it is known how many are needed: `held.settle(used)` in the block.
+
+        See `Charges.reserve`.
+
+        :raises QuotaExceeded: there are not enough. :raises InvalidInput: the quota is a bucket.
+        """
+        parts = self._base.quota_state.parts({quota: cost_micro(cost)})
+        if parts[0].is_bucket:
+            raise InvalidInput(f'"{quota}" is not prepaid: its units come back by themselves', field="quota")
+        return self._base.charges.reserve(parts, hold_s=hold_s)
 
     async def trigger(self, task_id: str) -> Triggered:
         """Run a task now, under its quota, on this daemon.
@@ -188,6 +186,20 @@ class Quotaflow:
         return self._with_store().tasks
 
     @property
+    def tokens(self) -> TokenDesk:
+        """Make and change access tokens, and charge them."""
+        return self._storing.tokens if self._storing else self._base.tokens
+
+    @property
+    def charges(self) -> Charges:
+        """Say what became of a request id, give back what it was charged, cancel it."""
+        return self._base.charges
+
+    async def audit(self, progress: Callable[[int], object] = lambda _: None) -> Audit:
+        """Check the whole ledger: chains, sums, and Redis against SQL; `progress` is told the rows so far."""
+        return await self._with_store().auditor.run(progress)
+
+    @property
     def store(self) -> Store:
         """Read traces."""
         return self._with_store().store
@@ -196,6 +208,11 @@ class Quotaflow:
     def statistics(self) -> Statistics:
         """Figures, and whether this process is fit to serve."""
         return self._with_store().statistics
+
+    @property
+    def cleanup(self) -> Cleanup:
+        """Remove what is old, and say how that stands."""
+        return self._with_store().cleanup
 
     @property
     def instance_id(self) -> str:
@@ -227,8 +244,10 @@ class Quotaflow:
             *duties,
             base.fence.serve(storing.recovery),
             storing.duty.run(),
-            storing.flusher.run(storing.duty.is_held),
+            storing.flusher.run(storing.may_flush),
             storing.snapshotter.run(storing.duty.is_held),
+            storing.keeper.run(storing.duty.is_held),
+            storing.cleanup.run(),
         ]
 
     async def _ready(self) -> None:
@@ -261,6 +280,7 @@ class Quotaflow:
             try:
                 await self.tasks.follow()
                 await self.quotas.settle()
+                await self.tokens.settle()
             except QuotaflowError as error:
                 log.warning(Event.STORE_AWAY, error=str(error))
 
@@ -271,20 +291,6 @@ class Quotaflow:
             await quietly(self._storing.flusher.drain(), STOP_S)
             await quietly(self._storing.snapshotter.once(), STOP_S)
             await quietly(self._storing.duty.give_up(), STOP_S)
-
-
-def _found(decision: Decision) -> Decision:
-    if decision.reason is Reason.MISSING:
-        raise NotFound(f'no quota "{decision.quota_id}"')
-    return decision
-
-
-async def _open_store(stack: contextlib.AsyncExitStack, settings: Settings, place: Place) -> Store | None:
-    if not place.owns_store:
-        return None
-    store = await Store.open(settings.store_url)
-    stack.push_async_callback(store.close)
-    return store
 
 
 async def _nothing(*_: object) -> None:

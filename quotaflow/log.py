@@ -44,6 +44,11 @@ class Event(StrEnum):
     QUOTA_REFUSED = "quota.refused"  # quota_id, cost, remaining, reason, retry_after_s
     QUOTA_CHANGED = "quota.changed"  # quota_id, version, actor, capacity, refill_rate, enabled
     QUOTA_DEFINED = "quota.defined"  # quota_id, version, source, capacity, refill_rate, enabled
+    TOKEN_CHANGED = "token.changed"  # noqa: S105  token_id, version, actor
+    RESERVATION_LATE = (
+        "reservation.late"  # subject, request_id: it was given back before its owner settled it
+    )
+    ORPHAN_FOUND = "ledger.orphan"  # subject, event_id, change
     JOURNAL_FLUSHED = "journal.flushed"  # facts, left, lag_s, latency_ms
     JOURNAL_FAILED = "journal.failed"  # facts, left, error_type, error, retry_after_s
     JOURNAL_POISON = "journal.poison"  # event_id, kind, error_type, error
@@ -52,6 +57,9 @@ class Event(StrEnum):
     REDIS_AWAY = "redis.away"  # redis, error_type, error, retry_after_s
     REDIS_UNFIT = "redis.unfit"  # what, found, do
     REDIS_BACK = "redis.back"  # redis, away_s
+    REDIS_CHANGED = "redis.changed"  # what: the setting that `persistence = "enable"` has set
+    CLEANUP_DONE = "cleanup.done"  # removed, days
+    CLEANUP_FAILED = "cleanup.failed"  # error; it is tried again at the next interval
     STORE_AWAY = "store.away"  # error_type, error, retry_after_s
     CLOCK_JUMP = "clock.jump"  # quota_id or instance_id, difference_s
     LOOP_BLOCKED = "loop.blocked"  # blocked_ms, task_id

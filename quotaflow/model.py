@@ -1,21 +1,11 @@
 """The nouns. Frozen values without I/O; amounts are integer micro-units, moments integer microseconds in UTC."""
 
-import math
-import re
-import unicodedata
 from dataclasses import dataclass
-from decimal import Decimal
 from enum import StrEnum
 from typing import NamedTuple
 
+from quotaflow.amounts import MICRO, amount_micro, check_id
 from quotaflow.errors import InvalidInput
-
-MICRO = 1_000_000
-MAX_UNITS = 9_000_000_000
-MAX_MICRO = MAX_UNITS * MICRO  # 9e15 < 2**53: exact in a Lua double
-MAX_ID_BYTES = 128
-
-_PLAIN_ID = re.compile(r"[A-Za-z0-9_.-]{1,128}").fullmatch
 
 
 class Reason(StrEnum):
@@ -26,6 +16,9 @@ class Reason(StrEnum):
     IMPOSSIBLE = "impossible"  # more than the capacity: never enough
     DISABLED = "disabled"
     MISSING = "missing"
+    EXHAUSTED = "exhausted"  # too little is left of a prepaid allowance
+    EXPIRED = "expired"
+    CANCELLED = "cancelled"  # its request id was cancelled before the command came
     # The rest are reasons of runs only.
     PAUSED = "paused"
     MISFIRE = "misfire"  # the moment passed while no daemon could claim it
@@ -78,9 +71,32 @@ class TaskKind(StrEnum):
     CALL = "call"
 
 
+class QuotaKind(StrEnum):
+    """How a quota comes by its units."""
+
+    BUCKET = "bucket"  # they refill continuously
+    ALLOWANCE = "allowance"  # prepaid: what is used is gone until somebody recharges it, or a period begins
+
+
+# What a person gives for a quota, beside id, name and enabled: what must be there, and what may.
+KIND_FIELDS = {
+    QuotaKind.BUCKET: (("capacity", "refill_rate"), ()),
+    QuotaKind.ALLOWANCE: (("total",), ("reset_cron", "timezone")),
+}
+
+
+def foreign_fields(kind: QuotaKind) -> set[str]:
+    """Return the fields that a quota of this kind does not have."""
+    every = {field for needed, more in KIND_FIELDS.values() for field in (*needed, *more)}
+    return every.difference(*KIND_FIELDS[kind])
+
+
 @dataclass(frozen=True, slots=True)
 class Quota:
-    """A named, shared limit: a token bucket that refills continuously."""
+    """A named, shared limit: a token bucket that refills continuously, or a prepaid allowance.
+
+    Of an allowance `capacity_micro` is the total, with which it begins and begins again when `reset_cron` is due.
+    """
 
     id: str
     name: str
@@ -88,6 +104,9 @@ class Quota:
     refill_micro_s: int
     enabled: bool = True
     version: int = 1
+    kind: QuotaKind = QuotaKind.BUCKET
+    reset_cron: str | None = None
+    timezone: str | None = None
 
     @property
     def capacity(self) -> float:
@@ -154,6 +173,8 @@ class Word(StrEnum):
     IMPOSSIBLE = "impossible"
     DISABLED = "disabled"
     MISSING = "missing"
+    EXHAUSTED = "exhausted"
+    EXPIRED = "expired"
     PAUSED = "paused"
     MISSED = "missed"
     TAKEN = "taken"  # the cursor is elsewhere: the number says where
@@ -205,86 +226,35 @@ class Outcome:
     error: str | None = None
 
 
-def amount_micro(value: object, *, field: str, minimum: int = 0) -> int:
-    """Turn units into micro-units.
-
-    :raises InvalidInput: for anything but a finite number in [minimum micro-units, 9e9 units].
-    """
-    if isinstance(value, bool) or not isinstance(value, int | float | Decimal):
-        raise InvalidInput(f"{field} must be a number, not {type(value).__name__}", field=field)
-    if not math.isfinite(value):
-        raise InvalidInput(f"{field} must be a finite number", field=field)
-    if value < 0 or value > MAX_UNITS:
-        least = f"{minimum / MICRO:f}" if minimum else "0"
-        raise InvalidInput(f"{field} must be between {least} and {MAX_UNITS:,} units", field=field)
-    micro = round(value * MICRO)
-    if micro < minimum or (value > 0 and micro == 0):
-        raise InvalidInput(f"{field} must be at least {max(minimum, 1) / MICRO:f} units", field=field)
-    return micro
-
-
-def cost_micro(value: object, *, field: str = "cost") -> int:
-    """Turn a cost into micro-units; 0 looks without taking.
-
-    :raises InvalidInput: also for what is not a multiple of 1e-6: a charge is never rounded.
-    """
-    if type(value) is int and 0 <= value <= MAX_UNITS:  # nearly every call; a twentieth of what follows
-        return value * MICRO
-    micro = amount_micro(value, field=field)
-    if isinstance(value, Decimal | float) and micro / MICRO != float(value):
-        raise InvalidInput(f"{field} must be a multiple of 0.000001", field=field)
-    return micro
-
-
-def wait_s(value: object, *, field: str = "wait") -> float:
-    """Check how long somebody would wait.
-
-    :raises InvalidInput: for anything but a finite number of seconds, 0 or more.
-    """
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        raise InvalidInput(f"{field} must be a number of seconds, not {type(value).__name__}", field=field)
-    if not math.isfinite(value) or value < 0:
-        raise InvalidInput(f"{field} must be a finite number of seconds, 0 or more", field=field)
-    return float(value)
-
-
 def make_quota(
     *,
     id: str,  # noqa: A002  the field's name everywhere a person meets it
-    capacity: object,
-    refill_rate: object,
+    capacity: object = None,
+    refill_rate: object = None,
+    total: object = None,
     name: str | None = None,
     enabled: bool = True,
     version: int = 1,
+    kind: QuotaKind = QuotaKind.BUCKET,
+    reset_cron: str | None = None,
+    timezone: str | None = None,
 ) -> Quota:
-    """Check the fields a person gives and make the value.
+    """Check the fields a person gives and make the value; a cron expression is read by whoever acts on it.
 
+    :param total: of an allowance, where a bucket has capacity and refill_rate.
     :raises InvalidInput: naming the field.
     """
+    if kind is QuotaKind.BUCKET and (reset_cron or timezone):
+        raise InvalidInput("reset_cron and timezone are for a quota of kind allowance", field="reset_cron")
+    holds, held = ("capacity", capacity) if total is None else ("total", total)
     return Quota(
         id=check_id(id),
         name=check_id(name, field="name") if name is not None else check_id(id),
-        capacity_micro=amount_micro(capacity, field="capacity", minimum=1),
-        refill_micro_s=amount_micro(refill_rate, field="refill_rate"),
+        capacity_micro=amount_micro(held, field=holds, minimum=1),
+        refill_micro_s=amount_micro(refill_rate, field="refill_rate") if total is None else 0,
         enabled=enabled,
         version=version,
+        kind=kind,
+        reset_cron=reset_cron,
+        timezone=timezone,
     )
-
-
-def check_id(value: object, *, field: str = "id") -> str:
-    """Normalise an id to NFC; two ids that look the same are the same.
-
-    :raises InvalidInput: empty, longer than 128 bytes, surrounding space, or control characters.
-    """
-    if not isinstance(value, str):
-        raise InvalidInput(f"{field} must be text, not {type(value).__name__}", field=field)
-    if _PLAIN_ID(value):
-        return value
-    text = value if value.isascii() else unicodedata.normalize("NFC", value)
-    if not text or text != text.strip():
-        raise InvalidInput(f"{field} must not be empty nor begin or end with space", field=field)
-    if not text.isprintable() and any(unicodedata.category(char) in ("Cc", "Cs") for char in text):
-        raise InvalidInput(f"{field} must not contain control characters", field=field)
-    if len(text.encode()) > MAX_ID_BYTES:
-        raise InvalidInput(f"{field} must be at most {MAX_ID_BYTES} bytes of UTF-8", field=field)
-    return text

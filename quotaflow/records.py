@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
+from quotaflow.ledger import LedgerEntry, WorkOutcome
 from quotaflow.model import Reason, Status, Trigger
 
 
@@ -47,10 +48,13 @@ class Batch:
 
     `opened`: claims, as running, limited, skipped or missed rows; a run that is known stays as it is.
     `closed`: rows with every column; they end a run that is open, and stand for one that is unknown.
+    `ledger`: changes of allowances, in the order in which they happened. `outcomes`: of work that was paid for.
     """
 
     opened: list[Trace] = field(default_factory=list)
     closed: list[Trace] = field(default_factory=list)
+    ledger: list[LedgerEntry] = field(default_factory=list)
+    outcomes: list[WorkOutcome] = field(default_factory=list)
     dead: list[DeadLetter] = field(default_factory=list)
 
 
@@ -59,10 +63,12 @@ class BatchResult:
     """What did not go as it should; zero when the batch had been written before.
 
     `double_claims`: runs whose tick another run owns; `dead`: new dead letters, with those of double claims.
+    `orphans`: changes of a life of Redis that is over; what they took must be taken again. The same each time.
     """
 
     double_claims: int = 0
     dead: int = 0
+    orphans: tuple[LedgerEntry, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,7 +3,6 @@
 The values themselves stand in settings_values.py.
 """
 
-import difflib
 import os
 import tomllib
 from collections.abc import Iterable, Iterator, Mapping
@@ -13,14 +12,16 @@ from urllib.parse import unquote
 
 from pydantic import SecretStr, ValidationError
 
-from quotaflow.errors import ConfigError, InvalidInput
+from quotaflow.errors import ConfigError
 from quotaflow.log import printable
-from quotaflow.model import Quota, make_quota
+from quotaflow.model import Quota
+from quotaflow.settings_quotas import quotas_of, unknown
 from quotaflow.settings_values import (
     Http,
     Journal,
     Log,
     Redis,
+    Retention,
     Runner,
     Scheduler,
     Section,
@@ -29,10 +30,23 @@ from quotaflow.settings_values import (
     Tasks,
 )
 
-__all__ = ["Http", "Journal", "Log", "Redis", "Runner", "Scheduler", "Settings", "Store", "Tasks", "load"]
+__all__ = [
+    "Http",
+    "Journal",
+    "Log",
+    "Redis",
+    "Retention",
+    "Runner",
+    "Scheduler",
+    "Settings",
+    "Store",
+    "Tasks",
+    "load",
+]
 
 DEFAULT_PATH = Path("config.toml")
 ADMIN_TOKEN = "QUOTAFLOW_ADMIN_TOKEN"  # noqa: S105  the variable's name
+ACCESS_TOKEN = "QUOTAFLOW_ACCESS_TOKEN"  # noqa: S105  the same; it is the command line's
 MIN_ADMIN_TOKEN = 16  # characters
 
 _SECTIONS: dict[str, type[Section]] = {
@@ -46,17 +60,18 @@ _KEYS = (
 )
 _PREFIX = "QUOTAFLOW_"
 _NAMES = {_PREFIX + key.replace(".", "__").upper(): key for key in _KEYS}
-_ENV_KEYS = [name.removeprefix(_PREFIX) for name in (*_NAMES, ADMIN_TOKEN)]
+_ENV_KEYS = [name.removeprefix(_PREFIX) for name in (*_NAMES, ADMIN_TOKEN, ACCESS_TOKEN)]
 _FILE_NAMES = (*_KEYS, *_SECTIONS, "quotas")
 _SEED_NAMES = {
     "QUOTA_SYNC_BATCH_SIZE": "journal.batch",
     "QUOTA_LOG_QUEUE_SIZE": "journal.log_queue_cap",
     "QUOTA_SYNC_QUEUE_SIZE": "journal.sync_queue_cap",
+    "QUOTA_CLEANUP_ENABLED": "retention.enabled",
+    "QUOTA_CLEANUP_RETENTION_DAYS": "retention.days",
+    "QUOTA_CLEANUP_INTERVAL_HOURS": "retention.every_hours",
+    "QUOTA_CLEANUP_BATCH_SIZE": "retention.batch",
 }
 _SEED_INTERVAL = "QUOTA_SYNC_INTERVAL_MS"
-_QUOTA_REQUIRED = ("id", "capacity", "refill_rate")
-# What stands in for a bad field of a quota, so that its other fields are checked too.
-_QUOTA_SOUND: dict[str, Any] = {"id": "x", "name": None, "capacity": 1, "refill_rate": 0, "enabled": True}
 
 
 class _Given(NamedTuple):
@@ -78,7 +93,7 @@ def load(path: Path | None = None, *, environ: Mapping[str, str] = os.environ, *
     problems: list[str] = []
     file = printable(str(path or DEFAULT_PATH))
     document = _document(path, file, problems)
-    quotas = _quotas(document.pop("quotas", []), file, problems)
+    quotas = quotas_of(document.pop("quotas", []), file, problems)
     given = [
         *_from_file(document, file, problems),
         *_from_environ(environ, problems),
@@ -117,7 +132,7 @@ def _from_file(document: dict[str, Any], file: str, problems: list[str]) -> Iter
         elif key == "admin_token":
             problems.append(f"{file}: a secret does not belong here; set {ADMIN_TOKEN} in the environment")
         else:
-            problems.append(f"{file}: {_unknown(key, _KEYS if '.' in key else _FILE_NAMES)}")
+            problems.append(f"{file}: {unknown(key, _KEYS if '.' in key else _FILE_NAMES)}")
 
 
 def _flat(document: dict[str, Any]) -> Iterator[tuple[str, object]]:
@@ -139,8 +154,8 @@ def _from_environ(environ: Mapping[str, str], problems: list[str]) -> Iterator[_
     for name in sorted(environ):
         if name in _NAMES:
             yield _Given(_NAMES[name], name, environ[name], is_text=True)
-        elif name.startswith(_PREFIX) and name != ADMIN_TOKEN:
-            problems.append(f"environment: {_unknown(name.removeprefix(_PREFIX), _ENV_KEYS, _PREFIX)}")
+        elif name.startswith(_PREFIX) and name not in (ADMIN_TOKEN, ACCESS_TOKEN):
+            problems.append(f"environment: {unknown(name.removeprefix(_PREFIX), _ENV_KEYS, _PREFIX)}")
 
 
 def _thousandth(text: str) -> str:
@@ -154,16 +169,9 @@ def _from_flags(flags: Mapping[str, object], problems: list[str]) -> Iterator[_G
     for name, value in flags.items():
         key = name.replace("__", ".")
         if key not in _KEYS:
-            problems.append(f"flags: {_unknown(key, _KEYS)}")
+            problems.append(f"flags: {unknown(key, _KEYS)}")
         elif value is not None:
             yield _Given(key, f"flag {key}", value)
-
-
-def _unknown(name: str, known: Iterable[str], prefix: str = "") -> str:
-    """Say which known name comes nearest; the prefix that all share does not count as likeness."""
-    near = difflib.get_close_matches(name, known, n=1)
-    advice = f'did you mean "{prefix}{near[0]}"?' if near else "remove it"
-    return f'unknown key "{prefix}{printable(name)}" — {advice}'
 
 
 def _default_data_dir(environ: Mapping[str, str]) -> _Given:
@@ -207,50 +215,6 @@ def _settings(
         section, _, name = key.rpartition(".")
         (sections.setdefault(section, {}) if section else sections)[name] = value
     return Settings(**sections, quotas=quotas, admin_token=admin_token)
-
-
-def _quotas(tables: object, file: str, problems: list[str]) -> tuple[Quota, ...]:
-    if not isinstance(tables, list) or not all(isinstance(table, dict) for table in tables):
-        problems.append(f"{file}: quotas must be blocks; write [[quotas]] and the keys of one quota below it")
-        return ()
-    made: dict[str, Quota] = {}
-    for number, table in enumerate(tables):
-        path = f"quotas[{number}]"
-        if found := [f"{file}: {problem}" for problem in _quota_problems(table, path)]:
-            problems += found
-        else:
-            made[path] = make_quota(**table)
-    problems += [f"{file}: {problem}" for problem in _duplicates(made)]
-    return tuple(made.values())
-
-
-def _quota_problems(table: dict[str, Any], path: str) -> Iterator[str]:
-    yield from (_unknown(key, _QUOTA_SOUND, f"{path}.") for key in table if key not in _QUOTA_SOUND)
-    yield from (f"{path}.{key} is missing; add it" for key in _QUOTA_REQUIRED if key not in table)
-    if not isinstance(table.get("enabled", True), bool):
-        yield f"{path}.enabled must be true or false"
-    fields = _QUOTA_SOUND | {key: value for key, value in table.items() if key in _QUOTA_SOUND}
-    while error := _refusal(fields):
-        yield f"{path}.{error}"
-        fields[str(error.field)] = _QUOTA_SOUND[str(error.field)]
-
-
-def _refusal(fields: dict[str, Any]) -> InvalidInput | None:
-    try:
-        make_quota(**fields)
-    except InvalidInput as error:
-        return error
-    return None
-
-
-def _duplicates(quotas: Mapping[str, Quota]) -> Iterator[str]:
-    firsts: dict[tuple[str, str], str] = {}
-    for path, quota in quotas.items():
-        for field, value in (("id", quota.id), ("name", quota.name)):
-            first = firsts.setdefault((field, value), path)
-            if first != path:
-                yield f'{first} and {path} share the {field} "{printable(value)}"; rename one of them'
-                break  # equal ids mostly bring equal names: one line is enough
 
 
 def _conflicts(settings: Settings, where: Mapping[str, str]) -> Iterator[str]:

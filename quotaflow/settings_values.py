@@ -75,6 +75,14 @@ def _zone(name: str) -> str:
         raise ValueError from error
 
 
+def is_zone(name: object) -> bool:
+    """Say whether a time zone has this name."""
+    try:
+        return isinstance(name, str) and bool(_zone(name))
+    except ValueError:
+        return False
+
+
 def _frozen(value: object) -> object:
     return tuple(value) if isinstance(value, list) else value
 
@@ -171,14 +179,27 @@ class Runner(Section):
 
 
 class Journal(Section):
-    """How facts reach SQL, and how many may wait."""
+    """How facts reach SQL, and how many may wait; how long, and how many, request ids of callers are remembered."""
 
     flush_every_s: float = _seconds(1.0, 0.01, 60)
     batch: int = _whole(500, 1, 10_000, "facts")
     log_queue_cap: int = _whole(10_000, 1, 100_000_000, "facts")
     sync_queue_cap: int = _whole(10_000, 1, 100_000_000, "quotas and tokens")
     backlog_max: int = _whole(1_000_000, 1, 100_000_000, "facts")
+    request_ttl_s: float = _seconds(3600.0, 120, 604_800)
+    request_records_max: int = _whole(1_000_000, 1, 100_000_000, "request ids")
     trace_calls_per_s: int = _whole(200, 0, 100_000, "calls")
+
+
+class Retention(Section):
+    """How long the ledger, traces, metrics and dead letters are kept, and how they are removed: `batch` at a time."""
+
+    enabled: bool = Field(default=True, description="true or false")
+    days: int = _whole(180, 1, 36_500, "days")
+    every_hours: float = Field(
+        default=24.0, gt=0, le=87_600, description="a number of hours above 0, at most 87600"
+    )
+    batch: int = _whole(10_000, 1, 1_000_000, "rows")
 
 
 class Log(Section):
@@ -199,6 +220,7 @@ class Settings(Section):
     scheduler: Scheduler = Scheduler()
     runner: Runner = Runner()
     journal: Journal = Journal()
+    retention: Retention = Retention()
     log: Log = Log()
     quotas: tuple[Quota, ...] = ()
     admin_token: SecretStr | None = None

@@ -38,7 +38,15 @@ def test_every_python_example_compiles() -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["scripts/start", "scripts/test", "scripts/check", "scripts/bench", ".ci/run"]
+    "name",
+    [
+        "scripts/start",
+        "scripts/test",
+        "scripts/check",
+        "scripts/bench",
+        "scripts/cleanup_quota_logs.sh",
+        ".ci/run",
+    ],
 )
 def test_the_commands_that_are_named_can_be_run(name: str) -> None:
     assert (ROOT / name).stat().st_mode & 0o111

@@ -72,6 +72,18 @@ def test_the_seed_names_are_honoured_and_lose_against_ours() -> None:
     assert (journal.log_queue_cap, journal.sync_queue_cap) == (8, 10)
 
 
+def test_the_seed_names_of_the_cleaner_are_honoured() -> None:
+    environ = {
+        "QUOTA_CLEANUP_ENABLED": "false",
+        "QUOTA_CLEANUP_RETENTION_DAYS": "30",
+        "QUOTA_CLEANUP_INTERVAL_HOURS": "0.5",
+        "QUOTA_CLEANUP_BATCH_SIZE": "500",
+    }
+    retention = load(written("[retention]\ndays = 7"), environ=environ).retention
+    assert (retention.enabled, retention.days) == (False, 30)
+    assert (retention.every_hours, retention.batch) == (0.5, 500)
+
+
 def test_text_from_the_environment_is_converted() -> None:
     environ = {
         "QUOTAFLOW_DATA_DIR": "~/flow",
@@ -125,6 +137,18 @@ def test_quotas_are_made_by_the_model() -> None:
     assert (second.id, second.name, second.capacity, second.enabled) == ("b", "B", 0.5, False)
 
 
+def test_a_prepaid_quota_has_a_total_instead() -> None:
+    text = '[[quotas]]\nid = "a"\nkind = "allowance"\ntotal = 2.5\ntimezone = "Asia/Shanghai"'
+    (quota,) = load(written(text), environ={}).quotas
+    assert (quota.kind, quota.capacity, quota.refill_rate) == ("allowance", 2.5, 0)
+    assert (quota.reset_cron, quota.timezone) == (None, "Asia/Shanghai")
+
+
+def test_the_access_token_of_the_command_line_is_no_setting() -> None:
+    settings = load(environ={"QUOTAFLOW_ACCESS_TOKEN": SECRET})
+    assert SECRET not in repr(settings.model_dump())
+
+
 def test_the_text_of_settings_shows_no_secret() -> None:
     url, token = f"postgresql://u:{SECRET}@h/db", SECRET * 2
     environ = {f"QUOTAFLOW_{name}": url for name in ("STORE__URL", "TASKS__DATABASE_URL")}
@@ -159,16 +183,17 @@ def test_the_sample_file_tells_every_range() -> None:
             words = rf"{bounds[1]} to {bounds[2]}\b(?:[^\n]*\n# )*[^\n]*\n#{name} = "
             assert re.search(words, text[section]), key
             checked += 1
-    assert checked == 13
+    assert checked == 17
 
 
-def test_the_quota_shown_in_the_sample_file_can_be_used() -> None:
+def test_the_quotas_shown_in_the_sample_file_can_be_used() -> None:
     shown = re.findall(r"^#   (\S.*)$", SAMPLE.read_text(encoding="utf-8"), re.MULTILINE)
     start = shown.index("[[quotas]]")
-    (quota,) = load(written("\n".join(shown[start:])), environ={}).quotas
+    quota, prepaid = load(written("\n".join(shown[start:])), environ={}).quotas
     assert (quota.id, quota.name, quota.capacity, quota.refill_rate) == (
         "external_api",
         "External API",
         10,
         2,
     )
+    assert (prepaid.kind, prepaid.capacity, prepaid.reset_cron) == ("allowance", 1000, "0 0 1 * *")

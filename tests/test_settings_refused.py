@@ -20,6 +20,7 @@ NAMES = sorted(
 )
 TEXTS = st.binary().map(os.fsdecode)  # what an environment can hold, also what is no UTF-8
 QUOTA = '[[quotas]]\nid = "a"\ncapacity = 10\nrefill_rate = 1\n'
+PREPAID = '[[quotas]]\nid = "a"\nkind = "allowance"\ntotal = 5\n'
 
 
 @pytest.fixture(autouse=True)
@@ -89,6 +90,25 @@ def test_a_file_in_another_encoding_is_refused() -> None:
         (QUOTA + "capactiy = 1", 'unknown key "quotas[0].capactiy" — did you mean "quotas[0].capacity"?'),
         (QUOTA + "enabled = 1", "quotas[0].enabled must be true or false"),
         (QUOTA + "name = 1", "quotas[0].name must be text, not int"),
+        (QUOTA + 'kind = "pool"', 'quotas[0].kind must be one of "bucket", "allowance"'),
+        (QUOTA + "kind = []", 'quotas[0].kind must be one of "bucket", "allowance"'),
+        (QUOTA + "total = 5", 'quotas[0].total is not for a quota of kind "bucket"; remove it'),
+        (
+            QUOTA + 'reset_cron = "@daily"',
+            'quotas[0].reset_cron is not for a quota of kind "bucket"; remove it',
+        ),
+        (PREPAID + "capacity = 5", 'quotas[0].capacity is not for a quota of kind "allowance"; remove it'),
+        ('[[quotas]]\nid = "a"\nkind = "allowance"', "quotas[0].total is missing; add it"),
+        (PREPAID + "reset_cron = 5", 'quotas[0].reset_cron must be a cron expression, like "0 0 1 * *"'),
+        (
+            PREPAID + 'timezone = "Mars"',
+            "quotas[0].timezone must be the name of a time zone, like UTC or Asia/Shanghai",
+        ),
+        (
+            PREPAID + "timezone = 5",
+            "quotas[0].timezone must be the name of a time zone, like UTC or Asia/Shanghai",
+        ),
+        (PREPAID.replace("5", "0"), "quotas[0].total must be at least 0.000001 units"),
         (QUOTA + QUOTA, 'quotas[0] and quotas[1] share the id "a"; rename one of them'),
         (
             QUOTA + QUOTA.replace('"a"', '"b"\nname = "a"'),

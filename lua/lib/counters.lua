@@ -10,3 +10,10 @@ local function note_decisions(quota_key, refused_key, quota, now)
     redis.call('EXPIRE', refused_key, 604800)
   end
 end
+
+-- The same for an allowance, which keeps `allowed` itself.
+local function note_refused(it, refused_key, now)
+  if not it.seq or it.limited == 0 then return end
+  local refusals = { capacity = 1, jumps = 0, allowed = 0, limited = it.limited, word = it.word, retry = it.retry }
+  note_decisions(it.key, refused_key, refusals, now)
+end

@@ -4,12 +4,14 @@ import asyncio
 from dataclasses import dataclass
 
 from quotaflow import facts
+from quotaflow.control.charges import Charges
 from quotaflow.control.gate import Gate
 from quotaflow.errors import NotFound, QuotaDisabled, QuotaExceeded
 from quotaflow.ids import Ids
 from quotaflow.journal.recorder import Recorder
+from quotaflow.ledger import Part
 from quotaflow.limiter.waiting import Lines, insist
-from quotaflow.model import Reason, Status, Trigger
+from quotaflow.model import Decision, Reason, Status, Trigger
 from quotaflow.runner.endings import text_of
 from quotaflow.runner.registry import Task
 from quotaflow.timing import Clock
@@ -21,6 +23,7 @@ class CallTicket:
 
     owner: "LimitedCalls"
     task: Task
+    run_id: str
     quota_id: str
     asked_us: int
     started_us: int
@@ -30,43 +33,54 @@ class CallTicket:
         status = Status.OK
         if error is not None:
             status = Status.CANCELLED if isinstance(error, asyncio.CancelledError) else Status.FAILED
-        self.owner.trace(self.task, self.quota_id, self.asked_us, self.started_us, status, error=error)
+        self.owner.trace(
+            self.task, self.run_id, self.quota_id, self.asked_us, self.started_us, status, error=error
+        )
 
 
 class LimitedCalls:
     """Serves the functions that LimitCallTask decorated, while a Quotaflow is open."""
 
-    def __init__(self, gate: Gate, lines: Lines, recorder: Recorder, clock: Clock, ids: Ids) -> None:
+    def __init__(
+        self, gate: Gate, lines: Lines, charges: Charges, recorder: Recorder, clock: Clock, ids: Ids
+    ) -> None:
         self.loop = asyncio.get_running_loop()
         self._gate = gate
         self._lines = lines
+        self._charges = charges
         self._recorder = recorder
         self._clock = clock
         self._ids = ids
 
     async def admit(self, task: Task) -> CallTicket:
         """Wait for the units of a call, at most its `max_wait`; a refusal is traced as limited."""
-        asked_us = self._clock.wall_us()
+        asked_us, run_id = self._clock.wall_us(), self._ids.next()
         quota_id = await self._gate.quota_for_call(task)
+        decision = await self._decide(task, quota_id, run_id)
         try:
-            insist(
-                await self._lines.acquire(quota_id, "", task.cost_micro, max_wait=task.max_wait),
-                task.max_wait,
-            )
+            insist(decision, task.max_wait)
         except QuotaExceeded as error:
-            reason = Reason.LIMITED if error.retry_after is not None else Reason.IMPOSSIBLE
-            self.trace(task, quota_id, asked_us, None, Status.LIMITED, reason=reason)
+            never = decision.reason is Reason.LIMITED and error.retry_after is None
+            reason = Reason.IMPOSSIBLE if never else decision.reason
+            self.trace(task, run_id, quota_id, asked_us, None, Status.LIMITED, reason=reason)
             raise
         except (NotFound, QuotaDisabled) as error:
             if not task.allow_missing:
                 reason = Reason.MISSING if isinstance(error, NotFound) else Reason.DISABLED
-                self.trace(task, quota_id, asked_us, None, Status.SKIPPED, reason=reason)
+                self.trace(task, run_id, quota_id, asked_us, None, Status.SKIPPED, reason=reason)
                 raise
-        return CallTicket(self, task, quota_id, asked_us, self._clock.wall_us())
+        return CallTicket(self, task, run_id, quota_id, asked_us, self._clock.wall_us())
+
+    async def _decide(self, task: Task, quota_id: str, run_id: str) -> Decision:
+        """Ask the quota. What a prepaid one is charged stands under the run's id."""
+        if self._gate.is_prepaid(quota_id):
+            return await self._charges.acquire([Part(quota_id, task.cost_micro)], own_id=run_id)
+        return await self._lines.acquire(quota_id, "", task.cost_micro, max_wait=task.max_wait)
 
     def trace(
         self,
         task: Task,
+        run_id: str,
         quota_id: str,
         asked_us: int,
         started_us: int | None,
@@ -77,7 +91,6 @@ class LimitedCalls:
     ) -> None:
         """Note one call for the journal."""
         now_us = self._clock.wall_us()
-        run_id = self._ids.next()
         fields: dict[str, facts.Value] = {
             "run": run_id,
             "task": task.id,

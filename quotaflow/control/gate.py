@@ -16,8 +16,8 @@ from quotaflow.timing import Clock
 
 log = get_logger(room="gate")
 
-REFUSED = (Word.LIMITED, Word.IMPOSSIBLE)
-SKIPPED = (Word.DISABLED, Word.MISSING, Word.PAUSED)
+REFUSED = (Word.LIMITED, Word.IMPOSSIBLE, Word.EXHAUSTED)
+SKIPPED = (Word.DISABLED, Word.MISSING, Word.EXPIRED, Word.PAUSED)
 NAMES_EVERY_S = 1.0  # an unknown quota name is looked up again at most this often
 
 
@@ -102,6 +102,10 @@ class Gate:
         await self._learn_names([task])
         return self.quota_id_of(task) or task.id
 
+    def is_prepaid(self, quota_id: str) -> bool:
+        """Say whether a quota is an allowance."""
+        return self._quotas.is_prepaid(quota_id)
+
     def quota_id_of(self, task: Task) -> str | None:
         """Return the id of a task's quota; a name nobody knows is asked for as an id, and found missing."""
         return None if task.quota_name is None else self._quotas.id_or(task.quota_name)
@@ -134,6 +138,7 @@ class Gate:
             quota_id=quota_id,
             cost_micro=task.cost_micro,
             allow_missing=task.allow_missing,
+            is_prepaid=quota_id is not None and self._quotas.is_prepaid(quota_id),
         )
 
     def _act(self, task: Task, claim: Claim, answer: Answer, trigger: Trigger, at_us: int | None) -> None:

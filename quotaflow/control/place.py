@@ -14,8 +14,9 @@ from quotaflow.limiter.server import Server
 from quotaflow.log import Event, get_logger
 from quotaflow.redis_server.embedded import EmbeddedServer, open_embedded, server_guard
 from quotaflow.redis_server.locks import FileLock
-from quotaflow.redis_server.preflight import Persistence, inspect
+from quotaflow.redis_server.preflight import CHANGED, Persistence, inspect
 from quotaflow.settings import Settings
+from quotaflow.store import Store
 from quotaflow.timing import Clock
 
 log = get_logger(room="place")
@@ -70,6 +71,15 @@ def sqlite_path(url: str) -> Path | None:
     return Path(unquote(path.partition("?")[0])) if scheme.startswith("sqlite") else None
 
 
+async def open_sql(stack: contextlib.AsyncExitStack, settings: Settings, place: Place) -> Store | None:
+    """Open the store until the stack ends; None where another process has it."""
+    if not place.owns_store:
+        return None
+    store = await Store.open(settings.store_url)
+    stack.push_async_callback(store.close)
+    return store
+
+
 async def open_redis(settings: Settings) -> tuple[str, EmbeddedServer | None]:
     """Return the URL of the server, and the embedded server when it is one."""
     if settings.redis.url != "embedded":
@@ -93,12 +103,14 @@ async def keep_redis(settings: Settings, server: Server, clock: Clock) -> None:
 
 
 async def check_server(client: Client, clock: Clock, persistence: Persistence) -> None:
-    """Look at the server before work begins; what is only doubtful is logged.
+    """Look at the server before work begins; what is only doubtful is logged, and what was changed too.
 
     :raises ConfigError: a line for each reason why it is not fit to hold quotas, with what to do.
     """
     findings = await inspect(client, clock, persistence=persistence)
     for finding in findings:
+        if finding.what == CHANGED:
+            log.warning(Event.REDIS_CHANGED, what=f"{finding.what} {finding.found}")
         if finding.level == "warn":
             log.warning(Event.REDIS_UNFIT, what=finding.what, found=finding.found, do=finding.do)
     errors = [

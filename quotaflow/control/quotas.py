@@ -3,11 +3,14 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from quotaflow.control.recovery import all_quotas
-from quotaflow.errors import NotFound, Unavailable
+from quotaflow.amounts import amount_micro, check_id
+from quotaflow.control.token_terms import change_micro
+from quotaflow.errors import ConfigError, InvalidCron, InvalidInput, NotFound, Unavailable
+from quotaflow.ledger import Change
 from quotaflow.limiter.quotas import QuotaState
 from quotaflow.log import Event, get_logger
-from quotaflow.model import Level, Override, Quota, amount_micro, check_id
+from quotaflow.model import Level, Override, Quota, QuotaKind, foreign_fields
+from quotaflow.schedule.cron import load_zone, parse
 from quotaflow.store import Store
 
 log = get_logger(room="quotas")
@@ -19,6 +22,20 @@ class QuotaView:
 
     quota: Quota
     level: Level | None
+
+
+def check_period(reset_cron: str | None = None, timezone: str | None = None) -> None:
+    """Check when a prepaid quota begins again.
+
+    :raises InvalidInput: naming the field.
+    """
+    try:
+        if reset_cron is not None:
+            parse(reset_cron)
+    except InvalidCron as error:
+        raise InvalidCron(f"reset_{error}", field="reset_cron") from None
+    if timezone is not None:
+        load_zone(timezone)
 
 
 class QuotaDesk:
@@ -33,15 +50,22 @@ class QuotaDesk:
         """Apply the configuration's quotas where their text changed, and put all of SQL's into force."""
         for quota in quotas:
             text = f"{quota.name} {quota.capacity_micro} {quota.refill_micro_s} {quota.enabled}"
+            if quota.kind is not QuotaKind.BUCKET:
+                text += f" {quota.kind} {quota.reset_cron} {quota.timezone}"
+            try:
+                check_period(quota.reset_cron, quota.timezone)
+            except InvalidInput as error:
+                raise ConfigError(f'quota "{quota.id}": {error}') from error
             await self._store.apply_declared(quota, text)
-        for quota in await all_quotas(self._store):
+        for quota in await self._store.all_quotas():
             await self._state.define(quota)
 
     async def create(self, quota: Quota) -> QuotaView:
         """Add a quota.
 
-        :raises Conflict: its id or name is taken.
+        :raises Conflict: its id or name is taken. :raises InvalidInput: a reset_cron or timezone that is none.
         """
+        check_period(quota.reset_cron, quota.timezone)
         return await self._in_force(await self._store.insert_quota(quota))
 
     async def change(
@@ -50,18 +74,29 @@ class QuotaDesk:
         *,
         capacity: object = None,
         refill_rate: object = None,
+        total: object = None,
         enabled: bool | None = None,
+        **period: str | None,
     ) -> QuotaView:
-        """Change what is given; a smaller capacity cuts the level.
+        """Change what is given; a smaller capacity cuts the level. A total counts from the next period or reset on.
 
+        :param period: reset_cron and timezone of a prepaid quota; None removes them.
         :raises NotFound: no such quota.
         :raises InvalidInput: naming the field.
         """
+        amounts = {"capacity": capacity, "refill_rate": refill_rate, "total": total}
+        given = {field: value for field, value in amounts.items() if value is not None} | period
+        kind = (await self._store.get_quota(quota_id)).kind
+        if foreign := sorted(foreign_fields(kind) & given.keys()):
+            raise InvalidInput(f"{foreign[0]} is not for a quota of kind {kind}", field=foreign[0])
+        check_period(**period)
+        holds = "capacity" if total is None else "total"
         quota = await self._store.update_quota(
             quota_id,
-            capacity_micro=None if capacity is None else amount_micro(capacity, field="capacity", minimum=1),
+            capacity_micro=amount_micro(given[holds], field=holds, minimum=1) if holds in given else None,
             refill_micro_s=None if refill_rate is None else amount_micro(refill_rate, field="refill_rate"),
             enabled=enabled,
+            **period,
         )
         return await self._in_force(quota)
 
@@ -74,10 +109,32 @@ class QuotaDesk:
         await self._store.delete_quota(quota_id)
         await self._state.forget(quota)
 
-    async def refill(self, quota_id: str) -> QuotaView:
-        """Fill a quota to its capacity at once."""
+    async def refill(self, quota_id: str, *, actor: str | None = None) -> QuotaView:
+        """Fill a quota to its capacity at once, a prepaid one to its total."""
         quota = await self._store.get_quota(quota_id)
+        if quota.kind is QuotaKind.ALLOWANCE:
+            return await self.recharge(quota_id, Change.RESET, quota.capacity, actor=actor)
         await self._state.refill(quota_id)
+        return await self._view(quota)
+
+    async def recharge(
+        self,
+        quota_id: str,
+        change: Change,
+        amount: object,
+        *,
+        request_id: str | None = None,
+        actor: str | None = None,
+    ) -> QuotaView:
+        """Change what a prepaid quota has left. With a request id of one's own repeating it is harmless.
+
+        :raises NotFound: no such quota. :raises InvalidInput: a bucket, or an amount that is none.
+        """
+        quota = await self._store.get_quota(quota_id)
+        if quota.kind is not QuotaKind.ALLOWANCE:
+            raise InvalidInput(f'quota "{quota_id}" is not prepaid: it refills by itself', field="quota_id")
+        micro = change_micro(change, amount)
+        await self._state.recharge(quota_id, change, micro, act_id=request_id, actor=actor)
         return await self._view(quota)
 
     async def override(self, quota_id: str, key: str, *, capacity: object, refill_rate: object) -> Override:
@@ -132,7 +189,7 @@ class QuotaDesk:
     async def page(self, cursor: str | None, limit: int) -> tuple[list[QuotaView], str | None]:
         """Return a page of quotas, ordered by id, and the cursor of the next."""
         page = await self._store.list_quotas(cursor, limit=limit)
-        levels = await self._levels([quota.id for quota in page.items])
+        levels = await self._levels(page.items)
         return [QuotaView(quota, levels.get(quota.id)) for quota in page.items], page.next_cursor
 
     async def levels(self) -> dict[str, Level]:
@@ -140,7 +197,7 @@ class QuotaDesk:
 
         :raises Unavailable: Redis cannot be asked.
         """
-        return await self._state.levels([quota.id for quota in await all_quotas(self._store)])
+        return await self._state.levels(await self._store.all_quotas())
 
     async def settle(self) -> None:
         """Put into force what Redis could not take when it was changed."""
@@ -161,10 +218,10 @@ class QuotaDesk:
         return await self._view(quota)
 
     async def _view(self, quota: Quota) -> QuotaView:
-        return QuotaView(quota, (await self._levels([quota.id])).get(quota.id))
+        return QuotaView(quota, (await self._levels([quota])).get(quota.id))
 
-    async def _levels(self, quota_ids: list[str]) -> dict[str, Level]:
+    async def _levels(self, quotas: Sequence[Quota]) -> dict[str, Level]:
         try:
-            return await self._state.levels(quota_ids)
+            return await self._state.levels(quotas)
         except Unavailable:
             return {}

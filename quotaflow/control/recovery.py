@@ -5,13 +5,14 @@ from contextlib import AbstractAsyncContextManager
 
 from quotaflow import facts
 from quotaflow.control.closing import LEASE_S
+from quotaflow.control.prepaid_recovery import PrepaidRecovery
 from quotaflow.errors import StoreMismatch
 from quotaflow.journal.flusher import Flusher, Portion
 from quotaflow.limiter import keys, restore
 from quotaflow.limiter.admission import Ends, trim_call
 from quotaflow.limiter.fence import Raw
 from quotaflow.limiter.incarnation import Incarnation
-from quotaflow.model import Quota
+from quotaflow.model import QuotaKind
 from quotaflow.records import Trace
 from quotaflow.store import Store
 
@@ -40,8 +41,15 @@ class StoreIncarnations:
 class Recovery:
     """What the fence calls, under its lock, when Redis may have lost data."""
 
-    def __init__(self, store: Store, look: Callable[[], Awaitable[restore.Found]], flusher: Flusher) -> None:
+    def __init__(
+        self,
+        store: Store,
+        look: Callable[[], Awaitable[restore.Found]],
+        flusher: Flusher,
+        prepaid: PrepaidRecovery,
+    ) -> None:
         self._store = store
+        self._prepaid = prepaid
         self._look = look
         self._flusher = flusher
 
@@ -57,11 +65,13 @@ class Recovery:
                 "this Redis belongs to another quotaflow store; point redis.url at its own server or database, "
                 f"or remove the keys {keys.TAG}:* if nobody needs them"
             )
+        await self._store.wait_for_writers()
         await self._flusher.drain(_raw_trim(raw))
-        await restore.write(raw, await self._items(found.names), store_id, run_id)
+        items = [*await self._items(found.names), *await self._prepaid.items()]
+        await restore.write(raw, items, store_id, run_id)
 
     async def _items(self, in_redis: Mapping[str, str]) -> list[restore.Item]:
-        quotas = await all_quotas(self._store)
+        quotas = [quota for quota in await self._store.all_quotas() if quota.kind is QuotaKind.BUCKET]
         counters = {
             snapshot.quota_id: restore.Counters(snapshot.allowed, snapshot.limited)
             for snapshot in await self._store.snapshots()
@@ -78,18 +88,6 @@ class Recovery:
             *restore.task_items(tasks),
             *restore.run_items(runs, round(LEASE_S * 1e6)),
         ]
-
-
-async def all_quotas(store: Store) -> list[Quota]:
-    """Read every definition."""
-    quotas: list[Quota] = []
-    cursor: str | None = None
-    while True:
-        page = await store.list_quotas(cursor, limit=500)
-        quotas += page.items
-        cursor = page.next_cursor
-        if cursor is None:
-            return quotas
 
 
 def open_fact(row: Trace) -> str:

@@ -19,9 +19,13 @@ from quotaflow.store import Store
 
 @dataclass(slots=True)
 class Readiness:
-    """Whether to send work here; `problems` says in words why not."""
+    """Whether to send work here; `problems` says in words why not.
+
+    `rpo`: what a crash can take back, a few seconds old; None when Redis never told.
+    """
 
     problems: list[str] = field(default_factory=list)
+    rpo: str | None = None
 
     @property
     def is_ready(self) -> bool:
@@ -94,11 +98,14 @@ class Statistics:
         ready = Readiness()
         if not self.fence.is_ready:
             ready.problems.append("Redis is away or being recovered")
+            ready.rpo = self.server.last_rpo
         else:
             try:
                 await self.fence.check()  # a ping would be answered also by a Redis that has lost its data
+                ready.rpo = await self.server.rpo()
             except Unavailable as error:
                 ready.problems.append(str(error))
+                ready.rpo = self.server.last_rpo
         if self.flusher.failing_since_s is not None:
             ready.problems.append("the journal cannot be written to SQL")
         return ready

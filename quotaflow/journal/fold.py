@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from quotaflow import facts
+from quotaflow.ledger import Action, LedgerEntry, WorkOutcome
 from quotaflow.model import Reason, Status, Trigger
 from quotaflow.records import Batch, DeadLetter, Trace
 
@@ -20,11 +21,80 @@ class Fact(NamedTuple):
 def fold(some: Sequence[Fact]) -> Batch:
     """Read facts into traces. The end of a run stands for its beginning when both are there."""
     dead: list[DeadLetter] = []
+    some, prepaid = _parted(some)
     closed = _read([fact for fact in some if fact.line.startswith(facts.CLOSE)], facts.CLOSE, dead)
     # Usually both are there; what is in `closed` need not be read.
     others = [fact for fact in some if not fact.line.startswith(facts.CLOSE) and _run_id(fact) not in closed]
     opened = _read(others, facts.OPEN, dead)
-    return Batch([row for run_id, row in opened.items() if run_id not in closed], [*closed.values()], dead)
+    runs = Batch(
+        [row for run_id, row in opened.items() if run_id not in closed], [*closed.values()], dead=dead
+    )
+    return _with_prepaid(runs, prepaid) if prepaid else runs
+
+
+def _parted(some: Sequence[Fact]) -> tuple[list[Fact], list[Fact]]:
+    """Tell the facts about runs from those about prepaid units."""
+    runs: list[Fact] = []
+    prepaid: list[Fact] = []
+    for fact in some:
+        (prepaid if fact.line.startswith(_PREPAID) else runs).append(fact)
+    return runs, prepaid
+
+
+_PREPAID = (f"{facts.LEDGER} ", f"{facts.WORK} ")
+
+
+def _with_prepaid(batch: Batch, some: Sequence[Fact]) -> Batch:
+    for fact in some:
+        try:
+            kind, fields = facts.decode(fact.line)
+            if kind == facts.LEDGER:
+                batch.ledger.append(entry(fact.event_id, fields))
+            else:
+                batch.outcomes.append(outcome(fields))
+        except (KeyError, ValueError) as error:
+            batch.dead.append(_letter(fact, error))
+    return batch
+
+
+def _letter(fact: Fact, error: Exception) -> DeadLetter:
+    return DeadLetter(fact.event_id, fact.line, f"not a fact: {type(error).__name__}: {error}")
+
+
+def entry(event_id: str, fields: dict[str, str]) -> LedgerEntry:
+    """Read one ledger fact; fails as `trace` does."""
+    get = fields.get
+    before, change, after = int(fields["before"]), int(fields["change"]), int(fields["after"])
+    if before + change != after:
+        raise ValueError("before and change do not make after")
+    return LedgerEntry(
+        event_id=event_id,
+        subject=fields["subject"],
+        action=_ACTIONS[fields["action"]],
+        before_micro=before,
+        change_micro=change,
+        after_micro=after,
+        epoch=int(fields["epoch"]),
+        seq=int(fields["seq"]),
+        request_id=get("request"),
+        actor=get("actor"),
+        created_us=int(fields["at"]),
+        total_micro=_integer(get("total")),
+    )
+
+
+_ACTIONS = {str(action): action for action in Action}  # a fifth of what Action(word) takes
+
+
+def outcome(fields: dict[str, str]) -> WorkOutcome:
+    """Read how work ended; fails as `trace` does."""
+    return WorkOutcome(
+        fields["subject"],
+        fields["request"],
+        fields["success"] == "1",
+        fields.get("error_type"),
+        fields.get("error"),
+    )
 
 
 def _run_id(fact: Fact) -> str:
@@ -41,8 +111,7 @@ def _read(some: Sequence[Fact], wanted: str, dead: list[DeadLetter]) -> dict[str
             # The first end stands: a run that was closed as lost stays lost, however late it finishes.
             rows.setdefault(fields["run"], trace(fields))
         except (KeyError, ValueError) as error:
-            problem = f"not a fact: {type(error).__name__}: {error}"
-            dead.append(DeadLetter(fact.event_id, fact.line, problem))
+            dead.append(_letter(fact, error))
     return rows
 
 

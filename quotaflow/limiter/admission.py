@@ -34,6 +34,7 @@ class Claim(NamedTuple):
     quota_id: str | None = None
     cost_micro: int = 0
     allow_missing: bool = False
+    is_prepaid: bool = False
 
 
 class Closing(NamedTuple):
@@ -80,10 +81,11 @@ class Admission:
         script_keys = [keys.MARKER, keys.JOURNAL, keys.RUNNING]
         args = [self._instance, self._lease_us, self._backlog_max]
         for claim in claims:
+            quota_keys = keys.prepaid if claim.is_prepaid else keys.bucket
             script_keys += (
                 keys.task(claim.task_id),
                 keys.run(claim.run_id),
-                *keys.bucket(claim.quota_id or claim.task_id),
+                *quota_keys(claim.quota_id or claim.task_id),
             )
             args += _claim_args(claim)
         reply = await self._fence.run("claim", script_keys, args)

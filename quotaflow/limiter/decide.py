@@ -8,8 +8,9 @@ from collections.abc import Sequence
 from functools import lru_cache
 from typing import NamedTuple, cast
 
+from quotaflow.amounts import MICRO
 from quotaflow.limiter import keys
-from quotaflow.model import MICRO, Decision, Reason
+from quotaflow.model import Decision, Reason
 
 Want = tuple[str, str, int]  # quota id, key ("" for none), cost in micro-units
 Wants = tuple[Want, ...]  # all or none

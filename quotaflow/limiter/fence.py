@@ -190,6 +190,9 @@ class Fence:
             async with reaching(self._plain):
                 await self._plain.script_load(script.text)
         await self._incarnations.write(Incarnation(number, run_id))
+        self.number = (
+            number  # SQL takes facts of this life only; recovery writes those it finds in the journal
+        )
 
         async def raw(name: str, script_keys: Sequence[str], args: Sequence[str]) -> Any:
             async with reaching(self._plain):

@@ -1,13 +1,15 @@
 """Every Redis key. One partition for now; its tag is in each key, so that a cluster needs no renaming."""
 
 import re
-from urllib.parse import quote
+from urllib.parse import quote, unquote
 
 TAG = "qf:{p0}"
 MARKER = f"{TAG}:meta"
 JOURNAL = f"{TAG}:journal"
 RUNNING = f"{TAG}:running"
 QUOTAS = f"{TAG}:quotas"
+REQUESTS = f"{TAG}:requests"
+RESERVED = f"{TAG}:reserved"
 INSTANCES = "qf:instances"
 
 _PLAIN = re.compile(r"[A-Za-z0-9_.-]*").fullmatch
@@ -65,3 +67,24 @@ def returned(call_id: str) -> str:
 def lane(instance_id: str, number: int) -> str:
     """Return the key where a lane's last reply is kept."""
     return f"{TAG}:lane:{instance_id}:{number}"
+
+
+def allowance(subject: str) -> str:
+    """Hash: what a token or a prepaid quota has."""
+    return f"{TAG}:allowance:{encode_id(subject)}"
+
+
+def prepaid(quota_id: str) -> tuple[str, str, str]:
+    """Return the keys that stand for `bucket` where the quota is prepaid."""
+    encoded = encode_id(quota_id)
+    return f"{TAG}:quota:{encoded}", f"{TAG}:allowance:{encoded}", f"{TAG}:refused:{encoded}"
+
+
+def request(subject: str, request_id: str) -> str:
+    """Return the key of a charge's record."""
+    return f"{TAG}:request:{encode_id(subject)}:{encode_id(request_id)}"
+
+
+def decode_id(text: str) -> str:
+    """Return the id that `encode_id` encoded."""
+    return unquote(text) if "%" in text else text

@@ -1,15 +1,18 @@
 """Quotas as Redis knows them: definitions put into force, levels, counters, and which name has which id."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from urllib.parse import unquote
 
-from quotaflow.errors import NotFound
+from quotaflow.amounts import MICRO
+from quotaflow.errors import InvalidInput, NotFound
+from quotaflow.ledger import Change, Part
 from quotaflow.limiter import keys
+from quotaflow.limiter.allowances import Allowances, Definition
 from quotaflow.limiter.batcher import Batcher
 from quotaflow.limiter.client import Client, reaching
 from quotaflow.limiter.fence import Fence
-from quotaflow.model import Level, Override, Quota, Reason
+from quotaflow.model import Level, Override, Quota, QuotaKind, Reason
 
 OVERRIDE = "override:"  # and the key, percent-encoded: a field of the quota's hash
 
@@ -19,14 +22,27 @@ _FIELDS = ("allowed", "limited", "clock_jumps", "version")
 class QuotaState:
     """Writes definitions to Redis and reads what became of them."""
 
-    def __init__(self, fence: Fence, batcher: Batcher, client: Client) -> None:
+    def __init__(self, fence: Fence, batcher: Batcher, client: Client, allowances: Allowances) -> None:
         self._fence = fence
         self._batcher = batcher
         self._client = client
+        self._allowances = allowances
         self._ids: dict[str, str] = {}
+        self._prepaid: set[str] = set()
 
     async def define(self, quota: Quota) -> None:
-        """Put a definition into force, unless a newer version is."""
+        """Put a definition into force, unless a newer version is. This process knows its name at once."""
+        await self._define(quota)
+        self._ids[quota.name] = quota.id
+        if quota.kind is QuotaKind.ALLOWANCE:
+            self._prepaid.add(quota.id)
+
+    async def _define(self, quota: Quota) -> None:
+        if quota.kind is QuotaKind.ALLOWANCE:
+            await self._allowances.allow(allowance_of(quota))
+            async with reaching(self._client):
+                await self._client.hset(keys.QUOTAS, keys.encode_id(quota.name), name_entry(quota))
+            return
         script_keys = [keys.MARKER, keys.QUOTAS, keys.quota(quota.id), keys.level(quota.id)]
         await self._fence.run("define", script_keys, definition_args(quota))
 
@@ -34,8 +50,9 @@ class QuotaState:
         """Take a quota out of force; its tasks are skipped from now on."""
         async with reaching(self._client):
             await self._client.hdel(keys.QUOTAS, keys.encode_id(quota.name))
-            await self._client.delete(*keys.bucket(quota.id))
+            await self._client.delete(*keys.bucket(quota.id), keys.allowance(quota.id))
         self._ids.pop(quota.name, None)
+        self._prepaid.discard(quota.id)
 
     async def refill(self, quota_id: str) -> None:
         """Fill to capacity at once.
@@ -45,6 +62,18 @@ class QuotaState:
         script_keys = [keys.MARKER, keys.quota(quota_id), keys.level(quota_id)]
         if not int(await self._fence.run("refill", script_keys, [])):
             raise NotFound(f'no quota "{quota_id}"')
+
+    async def recharge(
+        self,
+        quota_id: str,
+        change: Change,
+        amount_micro: int | None,
+        *,
+        act_id: str | None,
+        actor: str | None,
+    ) -> None:
+        """Change what a prepaid quota has; see `Allowances.change`."""
+        await self._allowances.change(quota_id, change, amount_micro, act_id=act_id, actor=actor)
 
     async def override(self, override: Override) -> None:
         """Give one key of a quota a capacity and rate of its own."""
@@ -56,8 +85,20 @@ class QuotaState:
         async with reaching(self._client):
             await self._client.hdel(keys.quota(quota_id), OVERRIDE + keys.encode_id(key))
 
-    async def levels(self, quota_ids: Sequence[str]) -> dict[str, Level]:
+    async def levels(self, quotas: Sequence[Quota]) -> dict[str, Level]:
         """Look at quotas without taking; those not in force are left out."""
+        prepaid = [quota.id for quota in quotas if quota.kind is QuotaKind.ALLOWANCE]
+        holdings = await self._allowances.holdings(prepaid)
+        found = await self._bucket_levels([quota.id for quota in quotas if quota.kind is QuotaKind.BUCKET])
+        versions = {quota.id: quota.version for quota in quotas}
+        return found | {
+            subject: Level(
+                subject, (held.remaining_micro or 0) / MICRO, held.allowed, held.limited, 0, versions[subject]
+            )
+            for subject, held in holdings.items()
+        }
+
+    async def _bucket_levels(self, quota_ids: Sequence[str]) -> dict[str, Level]:
         if not quota_ids:
             return {}
         looks = await asyncio.gather(*[self._batcher.acquire(((quota_id, "", 0),)) for quota_id in quota_ids])
@@ -83,7 +124,35 @@ class QuotaState:
         """Read again which name has which id."""
         async with reaching(self._client):
             names = await self._client.hgetall(keys.QUOTAS)
-        self._ids = {unquote(name): unquote(quota_id) for name, quota_id in names.items()}
+        entries = {unquote(name): entry.partition(" ") for name, entry in names.items()}
+        self._ids = {name: unquote(quota_id) for name, (quota_id, _, _) in entries.items()}
+        self._prepaid = {unquote(quota_id) for quota_id, _, kind in entries.values() if kind}
+
+    def is_prepaid(self, quota_id: str) -> bool:
+        """Say whether this quota is an allowance, as of the last `refresh_names`."""
+        return quota_id in self._prepaid
+
+    def parts(self, costs: Mapping[str, int]) -> list[Part]:
+        """Return what a charge takes of these quotas, by name: the allowances among them first.
+
+        :raises InvalidInput: two names of one quota.
+        """
+        asked = [(self.id_or(name), cost) for name, cost in costs.items()]
+        if len(dict(asked)) < len(asked):  # each would be judged as if the other took nothing
+            raise InvalidInput("quotas names one quota twice", field="quotas")
+        parts = [Part(quota_id, cost, not self.is_prepaid(quota_id)) for quota_id, cost in asked]
+        return sorted(parts, key=lambda part: part.is_bucket)
+
+
+def allowance_of(quota: Quota) -> Definition:
+    """Return what Redis must know of a prepaid quota."""
+    return Definition(quota.id, quota.kind, quota.version, quota.capacity_micro, active=quota.enabled)
+
+
+def name_entry(quota: Quota) -> str:
+    """Write what stands beside a quota's name: its id, and its kind unless it is a bucket."""
+    quota_id = keys.encode_id(quota.id)
+    return quota_id if quota.kind is QuotaKind.BUCKET else f"{quota_id} {quota.kind}"
 
 
 def definition_args(quota: Quota) -> list[str]:

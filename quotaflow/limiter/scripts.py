@@ -8,8 +8,8 @@ from importlib.resources.abc import Traversable
 from pathlib import Path
 
 NAMES = (
-    "acquire", "beat", "claim", "cursors", "define", "finish", "lease", "record", "recover", "refill", "release",
-    "track", "trim",
+    "acquire", "adjust", "allow", "beat", "claim", "consume", "cursors", "define", "finish", "lease", "record",
+    "recover", "refill", "refund", "release", "track", "trim",
 )  # fmt: skip
 
 

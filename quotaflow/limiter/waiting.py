@@ -10,9 +10,10 @@ from collections import deque
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 
+from quotaflow.amounts import MICRO
 from quotaflow.errors import NotFound, QuotaDisabled, QuotaExceeded, Unavailable
 from quotaflow.limiter.batcher import Batcher
-from quotaflow.model import MICRO, Decision, Reason
+from quotaflow.model import Decision, Reason
 from quotaflow.timing import Clock
 
 JITTER = 0.05  # of the wait: processes that wait for the same unit do not all come back at once
@@ -130,6 +131,13 @@ def _refused(last: Decision, retry_after: float) -> Decision:
     return Decision(False, last.quota_id, last.remaining, retry_after, last.reset_after, Reason.LIMITED)
 
 
+_NEVER = {
+    Reason.IMPOSSIBLE: "the cost is above its capacity",
+    Reason.EXHAUSTED: "too few of its prepaid units are left",
+    Reason.EXPIRED: "it has expired",
+}
+
+
 def insist(decision: Decision, max_wait: float) -> Decision:
     """Return a decision that allows.
 
@@ -144,7 +152,7 @@ def insist(decision: Decision, max_wait: float) -> Decision:
     if decision.reason is Reason.DISABLED:
         raise QuotaDisabled(f'quota "{quota_id}" is disabled')
     if retry_after is None:
-        why = "the cost is above its capacity" if decision.reason is Reason.IMPOSSIBLE else "it never refills"
+        why = _NEVER.get(decision.reason, "it never refills")
         raise QuotaExceeded(
             f'quota "{quota_id}": waiting does not help, {why}', quota_id=quota_id, retry_after=None
         )

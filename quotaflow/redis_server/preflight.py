@@ -16,6 +16,8 @@ Severity = Literal["ok", "warn", "error"]
 # What a server without append-only file means: refuse it; say so and go on; switch it on, else refuse.
 Persistence = Literal["require", "warn", "enable"]
 
+CHANGED = "CONFIG SET"  # what a finding is about that tells of a change we have made
+
 OLDEST_REDIS = 7  # the first whose scripts carry flags
 MAX_CLOCK_OFFSET_US = 1_000_000
 
@@ -50,7 +52,7 @@ def examine(
 async def inspect(
     client: Redis, clock: Clock, *, persistence: Persistence = "require", deadline_s: float = 5.0
 ) -> list[Finding]:
-    """Look at the server behind `client`. Only `enable` changes it, and only its persistence.
+    """Look at the server behind `client`. Only `enable` changes it, and only its persistence: a finding tells.
 
     :raises ConfigError: it wants another user or password, or this user may not run INFO.
     :raises Unavailable: no answer within `deadline_s` seconds, or it is still loading.
@@ -115,17 +117,31 @@ def _clock(offset_us: int) -> Finding:
 
 
 async def _enable(client: Redis) -> list[Finding]:
-    """Switch the append-only file on if it is off; a refusal shows in the examination that follows."""
-    if (await client.info("persistence")).get("aof_enabled") == 1:
-        return []
+    """Switch on the append-only file, and its sync every second, where they are off.
+
+    A refusal shows in the examination that follows.
+    """
+    changes: list[str] = []
     try:
-        await client.config_set("appendonly", "yes")
+        if (await client.info("persistence")).get("aof_enabled") != 1:
+            await client.config_set("appendonly", "yes")
+            changes.append("appendonly yes")
+        if (await _config(client) or {}).get("appendfsync") == "no":
+            await client.config_set("appendfsync", "everysec")
+            changes.append("appendfsync everysec")
     except ResponseError:
-        return []
+        pass
+    findings = [Finding("ok", CHANGED, change) for change in changes]
+    return [*findings, *await _rewrite(client, changes)] if changes else []
+
+
+async def _rewrite(client: Redis, changes: list[str]) -> list[Finding]:
+    """Write the changes into the server's own file, so that they outlast it."""
     try:
         await client.config_rewrite()
     except ResponseError as error:
-        do = "add `appendonly yes` to the server's start: without it the next one ignores the file"
+        lines = " and ".join(f"`{change}`" for change in changes)
+        do = f"add {lines} to the server's start: the next one knows nothing of it"
         return [Finding("warn", "CONFIG REWRITE", str(error), do)]
     return []
 

@@ -6,8 +6,9 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import Any, Literal, ParamSpec, TypeVar
 
+from quotaflow.amounts import check_id, cost_micro
 from quotaflow.errors import InvalidInput, RegistrationError
-from quotaflow.model import TaskKind, check_id, cost_micro
+from quotaflow.model import TaskKind
 from quotaflow.runner.calls import limited
 from quotaflow.runner.injection import wants_of
 from quotaflow.runner.registry import REGISTRY, Task

@@ -1,17 +1,27 @@
 """Definitions, traces, metrics and what recovery needs. `Store` is the door; the rest are its answers."""
 
+from quotaflow.store.cleanups import CleanupRecord, Cut
+from quotaflow.store.ledger_reads import LogFilter
 from quotaflow.store.paging import Page
 from quotaflow.store.reads import StoreCounts, TraceFilter
+from quotaflow.store.retention import Part, Portion
 from quotaflow.store.store import Store
 from quotaflow.store.summaries import TaskSummary
 from quotaflow.store.tasks import DeclaredTask, TaskRow
+from quotaflow.store.tokens import TokenFilter
 
 __all__ = [
+    "CleanupRecord",
+    "Cut",
     "DeclaredTask",
+    "LogFilter",
     "Page",
+    "Part",
+    "Portion",
     "Store",
     "StoreCounts",
     "TaskRow",
     "TaskSummary",
+    "TokenFilter",
     "TraceFilter",
 ]

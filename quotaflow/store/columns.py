@@ -11,7 +11,7 @@ from typing import Any
 
 from sqlalchemy import DateTime, Dialect, Double, String, Text, TypeDecorator
 
-from quotaflow.model import MICRO
+from quotaflow.amounts import MICRO
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _NAIVE_EPOCH = datetime(1970, 1, 1)  # noqa: DTZ001  SQLite's text has no zone

@@ -4,10 +4,14 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncConnection
+
 from quotaflow.errors import Recovering
 from quotaflow.store.engine import Database
 from quotaflow.store.locks import Lock, lock
 
+BEATS = 5  # in the time after which a silent holder is taken for frozen
 LONGEST_S = 3_600.0  # a recovery that takes longer has hung, and others must get their chance
 
 
@@ -15,15 +19,33 @@ LONGEST_S = 3_600.0  # a recovery that takes longer has hung, and others must ge
 async def hold_fence(database: Database, local: asyncio.Lock) -> AsyncIterator[None]:
     """Hold the fence: `local` keeps out this process, so that only one of its connections ever waits.
 
-    :raises Recovering: somebody else held it for the whole deadline.
+    A holder that is frozen loses it after the deadline; the incarnation then tells its late writes from good ones.
+
+    :raises Recovering: somebody else held it for the whole deadline, or it was lost.
     """
     async with AsyncExitStack() as held:
+        beating: asyncio.Task[None] | None = None
         try:
             async with asyncio.timeout(database.deadline_s):
                 await held.enter_async_context(local)
                 if database.is_postgres:
                     connection = await held.enter_async_context(database.write(deadline_s=LONGEST_S))
                     await lock(connection, Lock.FENCE)
+                    beating = asyncio.create_task(_beat(connection, database.deadline_s / BEATS))
         except TimeoutError:
             raise Recovering("another process is recovering Redis; try again shortly") from None
-        yield
+        try:
+            yield
+        finally:
+            if beating is not None:
+                beating.cancel()
+                await asyncio.wait([beating])
+        if beating is not None and not beating.cancelled():
+            raise Recovering("the fence was lost while Redis was recovered; it is recovered again")
+
+
+async def _beat(connection: AsyncConnection, every_s: float) -> None:
+    """Show the server that we live: it ends a transaction in which nobody stirs."""
+    while True:
+        await asyncio.sleep(every_s)
+        await connection.execute(text("SELECT 1"))

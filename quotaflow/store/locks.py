@@ -15,6 +15,7 @@ class Lock(IntEnum):
     FENCE = 2
     JOURNAL = 3  # traces, snapshots and metrics: read, decide, write
     DEFINITIONS = 4  # quotas, tasks, meta
+    RETENTION = 5  # removing what is old
 
 
 async def lock(connection: AsyncConnection, which: Lock) -> None:

@@ -5,7 +5,7 @@ import secrets
 from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from quotaflow.errors import Conflict
+from quotaflow.errors import Conflict, Recovering
 from quotaflow.store.locks import Lock, lock
 from quotaflow.store.statements import insert_new, insert_or_replace
 from quotaflow.store.tables import meta
@@ -53,6 +53,15 @@ async def store_id(connection: AsyncConnection) -> str:
 async def read_incarnation(connection: AsyncConnection) -> tuple[int, str | None]:
     """Return the number of Redis's current life, 0 before the first, and its server's run id."""
     return await get_count(connection, INCARNATION), await get(connection, REDIS_RUN_ID)
+
+
+async def check_incarnation(connection: AsyncConnection, number: int) -> None:
+    """Let nobody write what was read from a Redis that is not the one any more: recovery has counted without it.
+
+    :raises Recovering: the current life of Redis has another number.
+    """
+    if number != await get_count(connection, INCARNATION):
+        raise Recovering("another life of Redis has begun; the journal is read again from there")
 
 
 async def write_incarnation(connection: AsyncConnection, number: int, run_id: str) -> None:

@@ -5,6 +5,8 @@ from typing import Generic, TypeVar
 
 T = TypeVar("T")
 
+MOMENT_DIGITS = 17  # of microseconds: to the year 5138
+
 
 @dataclass(frozen=True, slots=True)
 class Page(Generic[T]):

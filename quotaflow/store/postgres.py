@@ -19,7 +19,8 @@ def engine(url: URL, deadline_s: float) -> AsyncEngine:
         "application_name": "quotaflow",
         "synchronous_commit": "on",
         "statement_timeout": f"{int(deadline_s * 1000)}",
-        "idle_in_transaction_session_timeout": "0",  # the fence is held by an idle transaction
+        # Who is frozen in a transaction must not hold up all others by its locks.
+        "idle_in_transaction_session_timeout": f"{int(deadline_s * 1000)}",
     }
     try:
         return create_async_engine(

@@ -13,7 +13,17 @@ from quotaflow.store.paging import Page
 from quotaflow.store.tables import quota_overrides, quota_snapshots, quotas
 
 _c = quotas.c
-_QUOTA = (_c.id, _c.name, _c.capacity_micro, _c.refill_micro_s, _c.enabled, _c.version)  # in Quota's order
+_QUOTA = (
+    _c.id,
+    _c.name,
+    _c.capacity_micro,
+    _c.refill_micro_s,
+    _c.enabled,
+    _c.version,
+    _c.kind,
+    _c.reset_cron,
+    _c.timezone,
+)  # fmt: skip  in Quota's order
 
 
 async def insert_quota(
@@ -25,7 +35,12 @@ async def insert_quota(
     """
     # Counters of an earlier quota with this id would make every snapshot of the new one look old.
     await connection.execute(quota_snapshots.delete().where(quota_snapshots.c.quota_id == quota.id))
-    values = _values(quota) | {"id": quota.id, "version": quota.version, "applied_text": text}
+    values = _values(quota) | {
+        "id": quota.id,
+        "version": quota.version,
+        "kind": quota.kind,
+        "applied_text": text,
+    }
     statement = quotas.insert().values(**values, created_us=now_us, updated_us=now_us)
     try:
         await connection.execute(statement)
@@ -96,6 +111,10 @@ async def apply_declared(connection: AsyncConnection, quota: Quota, text: str, n
     *stored, applied = row
     if applied == text:
         return Quota(*stored)
+    if Quota(*stored).kind is not quota.kind:
+        raise Conflict(
+            f"the quota {quota.id!r} is of kind {Quota(*stored).kind}; delete it first, or take another id"
+        )
     return await update_quota(connection, quota.id, _values(quota) | {"applied_text": text}, now_us)
 
 
@@ -105,6 +124,8 @@ def _values(quota: Quota) -> dict[str, Any]:
         "capacity_micro": quota.capacity_micro,
         "refill_micro_s": quota.refill_micro_s,
         "enabled": quota.enabled,
+        "reset_cron": quota.reset_cron,
+        "timezone": quota.timezone,
     }
 
 

@@ -11,11 +11,10 @@ from quotaflow.errors import InvalidInput, NotFound
 from quotaflow.model import OPEN, Status, Trigger
 from quotaflow.records import Trace
 from quotaflow.store import meta
-from quotaflow.store.paging import Page
+from quotaflow.store.paging import MOMENT_DIGITS, Page
 from quotaflow.store.tables import dead_letters, tasks, traces
 
 _c = traces.c
-MOMENT_DIGITS = 17  # to the year 5138
 _NEWEST_FIRST = (_c.claimed_us.desc(), _c.run_id.desc())
 
 

@@ -69,10 +69,15 @@ async def fetch_in(
     """Return the rows whose key is among the values, which travel as one parameter however many they are."""
     if not values:
         return []
+    return (await connection.execute(query.where(among(connection, key, values)))).all()
+
+
+def among(connection: AsyncConnection, key: ColumnElement[str], values: Sequence[str]) -> ColumnElement[bool]:
+    """Return the condition that the key is among the values, which travel as one parameter."""
     if connection.dialect.name == POSTGRESQL:
-        return (await connection.execute(query.where(key == any_(literal(values, ARRAY(key.type)))))).all()
+        return key == any_(literal(values, ARRAY(key.type)))
     listed = func.json_each(json.dumps(values)).table_valued("value")
-    return (await connection.execute(query.where(key.in_(select(listed.c.value))))).all()
+    return key.in_(select(listed.c.value))
 
 
 async def _run(connection: AsyncConnection, many: Many, rows: Rows) -> int:

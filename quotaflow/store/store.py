@@ -10,17 +10,20 @@ from quotaflow.records import Batch, BatchResult, Snapshot, Trace
 from quotaflow.store import meta, overrides, quotas, reads, snapshots, summaries, tasks, writes
 from quotaflow.store.engine import Database
 from quotaflow.store.fence import hold_fence
+from quotaflow.store.locks import Lock, lock
 from quotaflow.store.migrate import upgrade
 from quotaflow.store.paging import Page
+from quotaflow.store.prepaid import PrepaidStore
 from quotaflow.store.reads import StoreCounts, TraceFilter
 from quotaflow.store.summaries import TaskSummary
 from quotaflow.store.tasks import DeclaredTask, TaskRow
 from quotaflow.timing import Clock, SystemClock
 
 DEADLINE_S = 5.0
+MANY = 1_000_000  # more than there are
 
 
-class Store:
+class Store(PrepaidStore):
     """Everything in SQL. Each method raises Unavailable when the database does not answer in time."""
 
     def __init__(self, database: Database, clock: Clock) -> None:
@@ -90,13 +93,20 @@ class Store:
 
     # The journal
 
-    async def write_batch(self, batch: Batch) -> BatchResult:
+    async def write_batch(self, batch: Batch, *, incarnation: int | None = None) -> BatchResult:
         """Write facts; all or nothing, and nothing the second time. Durable when this returns.
 
+        :param incarnation: the life of Redis that they were read in; facts of another one are refused.
         :raises InvalidInput: a fact that SQL cannot hold is among them; nothing was written.
+        :raises Recovering: another life of Redis has begun; nothing was written.
         """
         async with self._database.write() as connection:
-            return await writes.write_batch(connection, batch, self._clock.wall_us())
+            return await writes.write_batch(connection, batch, self._clock.wall_us(), incarnation)
+
+    async def wait_for_writers(self) -> None:
+        """Return when no write of facts is under way that began in an earlier life of Redis."""
+        async with self._database.write() as connection:
+            await lock(connection, Lock.JOURNAL)
 
     async def write_snapshots(self, newer: Sequence[Snapshot], minute_us: int) -> None:
         """Store levels; what their counters grew by goes to the metrics of the minute of `minute_us`."""
@@ -126,9 +136,11 @@ class Store:
         capacity_micro: int | None = None,
         refill_micro_s: int | None = None,
         enabled: bool | None = None,
+        **period: str | None,
     ) -> Quota:
         """Change what is given, raise the version by one and return the new quota.
 
+        :param period: reset_cron and timezone; None removes them.
         :raises NotFound: no such quota. :raises Conflict: the new name is taken.
         """
         given = {
@@ -137,7 +149,7 @@ class Store:
             "refill_micro_s": refill_micro_s,
             "enabled": enabled,
         }
-        changes = {key: value for key, value in given.items() if value is not None}
+        changes = {key: value for key, value in given.items() if value is not None} | period
         async with self._database.write() as connection:
             return await quotas.update_quota(connection, quota_id, changes, self._clock.wall_us())
 
@@ -161,6 +173,11 @@ class Store:
         """Return at most `limit` quotas, ordered by id."""
         async with self._database.read() as connection:
             return await quotas.list_quotas(connection, cursor, limit)
+
+    async def all_quotas(self) -> list[Quota]:
+        """Return every quota, ordered by id."""
+        async with self._database.read() as connection:
+            return (await quotas.list_quotas(connection, None, MANY)).items
 
     async def put_override(self, override: Override) -> None:
         """Give a key of a quota a capacity and rate of its own.

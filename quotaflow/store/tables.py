@@ -3,6 +3,8 @@
 A column's `key` is the field it fills in Python, where times are microseconds and amounts micro-units.
 """
 
+from typing import Any
+
 from sqlalchemy import (
     BigInteger,
     Boolean,
@@ -17,7 +19,8 @@ from sqlalchemy import (
     UniqueConstraint,
 )
 
-from quotaflow.model import Reason, Status, TaskKind, Trigger
+from quotaflow.ledger import MESSAGE_CHARS, Action, QuotaType
+from quotaflow.model import QuotaKind, Reason, Status, TaskKind, Trigger
 from quotaflow.store.columns import Clean, Moment, Units, Word
 
 ID = 128  # model.MAX_ID_BYTES; characters, so never too short
@@ -29,6 +32,18 @@ metadata = MetaData(
         "ix": "ix_%(table_name)s_%(column_0_N_name)s",
     }
 )
+
+
+def _balance() -> tuple[Column[Any], ...]:
+    """Return what a prepaid allowance has, as of the ledger row (epoch, seq); only the flush and recovery write it."""
+    return (
+        Column("total_quota", Units, key="total_micro"),
+        Column("remaining_quota", Units, key="remaining_micro"),
+        Column("epoch", Integer, nullable=False, server_default="0"),
+        Column("seq", BigInteger, nullable=False, server_default="0"),
+        Column("quota_synced_at", Moment, key="synced_us"),
+    )
+
 
 quotas = Table(
     "quotas",
@@ -44,6 +59,10 @@ quotas = Table(
     ),  # the declaration last applied; None when no code or config ever declared it
     Column("created_at", Moment, key="created_us", nullable=False),
     Column("updated_at", Moment, key="updated_us", nullable=False),
+    Column("kind", Word(QuotaKind), nullable=False, server_default=QuotaKind.BUCKET),
+    Column("reset_cron", Text),
+    Column("timezone", String(64)),
+    *_balance(),
 )
 
 quota_overrides = Table(
@@ -124,6 +143,54 @@ traces = Table(
     Index(None, "task_id", "claimed_us"),
     Index(None, "quota_id", "claimed_us"),
     Index(None, "status", "claimed_us"),
+)
+
+access_tokens = Table(
+    "access_tokens",
+    metadata,
+    Column("id", String(ID), primary_key=True),
+    Column("token_hash", String(64), nullable=False, unique=True),
+    Column("prefix", String(16), nullable=False),
+    Column("ws_id", String(ID), nullable=False),
+    Column("email", String(320), nullable=False),
+    Column("quota_type", Word(QuotaType), nullable=False),
+    Column("expires_at", Moment, key="expires_us"),
+    Column("rate_limit_per_minute", Integer),
+    Column("rate_limit_burst", Integer),
+    Column("active", Boolean, nullable=False),
+    Column("version", Integer, nullable=False),
+    Column("created_at", Moment, key="created_us", nullable=False),
+    Column("updated_at", Moment, key="updated_us", nullable=False),
+    Column("deleted_at", Moment, key="deleted_us"),  # deleted softly: the ledger names it for ever
+    *_balance(),
+    Index(None, "ws_id"),
+    Index(None, "email"),
+)
+
+token_quota_logs = Table(
+    "token_quota_logs",
+    metadata,
+    Column(
+        "event_id", String(96), primary_key=True
+    ),  # begins with its moment, so that the index grows at its end
+    Column("subject", String(ID), nullable=False),
+    Column("action", Word(Action), nullable=False),
+    Column("quota_before", Units, key="before_micro", nullable=False),
+    Column("quota_change", Units, key="change_micro", nullable=False),
+    Column("quota_after", Units, key="after_micro", nullable=False),
+    Column("epoch", Integer, nullable=False),
+    Column("seq", BigInteger, nullable=False),
+    Column("request_id", String(ID)),
+    Column("actor", Clean(ID)),
+    Column("created_at", Moment, key="created_us", nullable=False),
+    Column("checksum", String(16), nullable=False),  # of all the columns before it
+    Column("execution_success", Boolean),
+    Column("execution_error_type", Clean(200)),
+    Column("execution_error_message", Clean(MESSAGE_CHARS)),
+    Index(
+        None, "subject", "epoch", "seq"
+    ),  # the chain; not unique, so that a fork is recorded and not refused
+    Index(None, "request_id"),
 )
 
 dead_letters = Table(

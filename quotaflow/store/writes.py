@@ -8,9 +8,10 @@ from typing import NamedTuple
 from sqlalchemy import literal_column, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from quotaflow.model import OPEN
+from quotaflow.ledger import WorkOutcome
+from quotaflow.model import OPEN, Status
 from quotaflow.records import Batch, BatchResult, DeadLetter, Trace
-from quotaflow.store import meta, metrics
+from quotaflow.store import ledger, meta, metrics
 from quotaflow.store.locks import Lock, lock
 from quotaflow.store.statements import fetch_in, insert_new, update
 from quotaflow.store.tables import dead_letters, traces
@@ -50,17 +51,40 @@ def decide(batch: Batch, is_open: Mapping[str, bool]) -> Plan:
     )
 
 
-async def write_batch(connection: AsyncConnection, batch: Batch, now_us: int) -> BatchResult:
-    """Write traces, dead letters, and the outcomes of the runs that end here, which count once."""
+async def write_batch(
+    connection: AsyncConnection, batch: Batch, now_us: int, incarnation: int | None = None
+) -> BatchResult:
+    """Write traces, ledger, dead letters, and the outcomes of the runs that end here, which count once."""
     await lock(connection, Lock.JOURNAL)
+    if incarnation is not None:
+        await meta.check_incarnation(connection, incarnation)
     plan = decide(batch, await _is_open(connection, batch.closed))
     refused = await _insert(connection, [*plan.claims, *plan.ends])
     await update(connection, traces, _END, _IS_OPEN, [_end_values(row) for row in plan.updates])
     ended = [row for row in (*plan.ends, *plan.updates) if row.run_id not in refused]
     await metrics.grow(connection, metrics.count_ended(ended))
+    orphans = await ledger.write_ledger(connection, batch.ledger, now_us)
+    await ledger.write_outcomes(connection, [*batch.outcomes, *await _paid(connection, ended)])
     claims, letters = await _bury_claims(connection, list(refused.values()), now_us)
     letters += await _bury(connection, batch.dead, now_us)
-    return BatchResult(double_claims=claims, dead=letters)
+    return BatchResult(double_claims=claims, dead=letters, orphans=orphans)
+
+
+async def _paid(connection: AsyncConnection, ended: Sequence[Trace]) -> list[WorkOutcome]:
+    """Return how the runs ended that drew on a prepaid quota; their run id is the request id of the charge."""
+    paying = [row for row in ended if row.quota_id is not None and row.cost_micro]
+    prepaid = await ledger.prepaid_among(connection, {str(row.quota_id) for row in paying})
+    return [
+        WorkOutcome(
+            str(row.quota_id), row.run_id, row.status is Status.OK, row.error_type or _why(row), row.error
+        )
+        for row in paying
+        if row.quota_id in prepaid
+    ]
+
+
+def _why(row: Trace) -> str | None:
+    return None if row.status is Status.OK else str(row.status)
 
 
 async def _is_open(connection: AsyncConnection, rows: Sequence[Trace]) -> dict[str, bool]:

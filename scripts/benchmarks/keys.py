@@ -4,11 +4,12 @@ from pathlib import Path
 
 from benchmarks.machine import describe
 from benchmarks.report import Report
+from quotaflow.amounts import MICRO
 from quotaflow.limiter import keys
 from quotaflow.limiter.decide import lay_out
 from quotaflow.limiter.quotas import definition_args
 from quotaflow.limiter.scripts import assemble
-from quotaflow.model import MICRO, make_quota
+from quotaflow.model import make_quota
 from tests.servers import ValkeyProcess
 
 BATCH = 64

@@ -7,6 +7,7 @@ from pathlib import Path
 import asyncpg
 import pytest
 
+from quotaflow.edges.cli.db import Dialect
 from quotaflow.edges.cli.doctor import judge_sql
 from quotaflow.edges.cli.sql import Peek, peek
 from quotaflow.store import Store
@@ -26,6 +27,12 @@ def test_a_doctor_joins_the_running_server(at: Ask, owner: Owner) -> None:
     found = levels(seen.out)
     assert found["data_dir"] == found["appendonly"] == found["durability"] == found["schema"] == "ok"
     assert "what to do" in at("doctor").out
+
+
+def test_a_doctor_tells_what_a_crash_can_cost_in_either_language(at: Ask) -> None:
+    assert "tokens are never re-minted by it" in at("doctor").out
+    assert levels(at("doctor", "-o", "json").out)["RPO"] == "ok"
+    assert "令牌额度不会因此重新发放" in at("--lang", "zh", "doctor").out
 
 
 def test_a_doctor_starts_and_makes_nothing(ask: Ask, tmp_path: Path) -> None:
@@ -94,6 +101,16 @@ def test_a_data_directory_that_is_a_file_is_exit_code_1(ask: Ask, tmp_path: Path
     (tmp_path / "file").touch()
     seen = ask("doctor", "--data-dir", "file", "-o", "json")
     assert (seen.code, levels(seen.out)["data_dir"]) == (1, "error")
+
+
+@pytest.mark.parametrize(
+    ("file", "dialect"), [("init.sql", Dialect.SQLITE), ("init-postgresql.sql", Dialect.POSTGRESQL)]
+)
+def test_the_statements_that_are_kept_are_those_that_are_printed(
+    file: str, dialect: Dialect, ask: Ask
+) -> None:
+    kept = (Path(__file__).parents[2] / "scripts" / file).read_text(encoding="utf-8")
+    assert kept == ask("db", "ddl", dialect.value).out, f"quotaflow db ddl {dialect} > scripts/{file}"
 
 
 async def test_the_printed_statements_make_a_store_for_sqlite(ask: Ask, tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ import pytest
 
 from quotaflow.edges.cli import words
 from quotaflow.edges.cli.words_zh import CHINESE
+from quotaflow.limiter import rpo
 
 SOURCES = sorted(Path(words.__file__).parent.glob("*.py"))
 
@@ -28,6 +29,7 @@ def texts() -> Iterator[str]:
 
 def test_every_text_has_a_translation_and_every_translation_a_text() -> None:
     elsewhere = {"ok", "failed", "limited", "skipped", "missed"}  # headings made of statuses
+    elsewhere |= {*rpo.TEXTS}
     declared_in_app = {text for text in CHINESE if text.startswith(("Run the daemon", "Check the servers"))}
     assert set(texts()) | elsewhere | declared_in_app == set(CHINESE)
 

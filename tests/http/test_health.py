@@ -8,6 +8,7 @@ import httpx
 import pytest
 
 from quotaflow.edges.http.metrics import render
+from quotaflow.limiter.rpo import SECONDS
 from tests.http.house import PROBLEM, House, opened, until
 from tests.servers import ValkeyProcess
 
@@ -25,7 +26,7 @@ SEED_FIGURES = {
 
 async def test_a_sound_process_lives_and_is_ready(house: House) -> None:
     assert (await house.client.get("/livez")).json() == {"alive": True}
-    assert (await house.client.get("/readyz")).json() == {"ready": True, "problems": []}
+    assert (await house.client.get("/readyz")).json() == {"ready": True, "problems": [], "rpo": SECONDS}
 
 
 async def test_the_small_figures_are_those_of_the_seed(house: House) -> None:
@@ -53,6 +54,7 @@ async def test_all_figures_tell_of_queues_decisions_and_instances(house: House) 
     }
     assert figures["quotas"]["counted"] == {"allowed": 1, "limited": 2, "remaining": 0.0}
     assert figures["runner"]["queue_cap"] == 1000
+    assert (figures["redis"]["appendfsync"], figures["redis"]["rpo"]) == ("everysec", SECONDS)
     (instance,) = figures["instances"]
     assert instance["id"] == house.qf.instance_id
     assert re.fullmatch(r"20\d\d-\d\d-\d\dT[\d:.]+Z", instance["started_at"])
@@ -145,6 +147,27 @@ async def test_the_document_names_every_route_and_body(house: House) -> None:
         ("DELETE", "/api/quotas/{quota_id}"),
         ("POST", "/api/quotas/{quota_id}/refill"),
         ("POST", "/api/quotas/{quota_id}/acquire"),
+        ("POST", "/api/quotas/{quota_id}/recharge"),
+        ("GET", "/api/quotas/{quota_id}/logs"),
+        ("GET", "/api/quotas/{quota_id}/logs/export"),
+        ("GET", "/api/tokens"),
+        ("POST", "/api/tokens"),
+        ("GET", "/api/tokens/{token_id}"),
+        ("PATCH", "/api/tokens/{token_id}"),
+        ("DELETE", "/api/tokens/{token_id}"),
+        ("GET", "/api/tokens/{token_id}/quota"),
+        ("GET", "/api/tokens/{token_id}/quota/logs"),
+        ("GET", "/api/tokens/{token_id}/quota/logs/export"),
+        ("POST", "/api/tokens/{token_id}/recharge"),
+        ("POST", "/api/tokens/{token_id}/expire"),
+        ("GET", "/api/tokens/{token_id}/requests/{request_id}"),
+        ("DELETE", "/api/tokens/{token_id}/requests/{request_id}"),
+        ("POST", "/api/ledger/verify"),
+        ("POST", "/api/refund"),
+        ("POST", "/api/consume"),
+        ("GET", "/api/consume/{request_id}"),
+        ("DELETE", "/api/consume/{request_id}"),
+        ("POST", "/api/consume/{request_id}/outcome"),
         ("GET", "/api/tasks"),
         ("GET", "/api/tasks/{task_id}"),
         ("PATCH", "/api/tasks/{task_id}"),
@@ -153,6 +176,8 @@ async def test_the_document_names_every_route_and_body(house: House) -> None:
         ("GET", "/api/traces/summary"),
         ("GET", "/api/traces/{run_id}"),
         ("GET", "/api/stats"),
+        ("GET", "/api/cleanup/stats"),
+        ("POST", "/api/cleanup/run"),
         ("GET", "/livez"),
         ("GET", "/readyz"),
         ("GET", "/stats"),

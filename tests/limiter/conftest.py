@@ -10,7 +10,9 @@ import pytest
 from quotaflow.ids import Ids
 from quotaflow.limiter import restore
 from quotaflow.limiter.admission import Admission
+from quotaflow.limiter.allowances import Allowances
 from quotaflow.limiter.batcher import Batcher
+from quotaflow.limiter.charging import Charging
 from quotaflow.limiter.client import connect
 from quotaflow.limiter.fence import Fence, Raw
 from quotaflow.limiter.incarnation import Incarnation
@@ -44,13 +46,25 @@ class InMemory:
 class Bench:
     """A fence and what stands behind it, on one server."""
 
-    def __init__(self, url: str, *, deadline_s: float = 2.0, backlog_max: int = 1000) -> None:
+    def __init__(
+        self, url: str, *, deadline_s: float = 2.0, backlog_max: int = 1000, requests_max: int = 1000
+    ) -> None:
         self.client = connect(url, deadline_s=deadline_s, on_run_id=self.saw)
         self.plain = connect(url, deadline_s=deadline_s)
         self.wire = Wire(self.client)
         self.fence = Fence(self.wire, self.plain, InMemory(), deadline_s=deadline_s)
         self.batcher = Batcher(self.fence, SystemClock(), Ids(SystemClock()), deadline_s=deadline_s)
-        self.quotas = QuotaState(self.fence, self.batcher, self.client)
+        self.ids = Ids(SystemClock())
+        self.allowances = Allowances(self.fence, self.client, self.ids, request_ttl_s=3600)
+        self.charging = Charging(
+            self.fence,
+            SystemClock(),
+            self.ids,
+            deadline_s=deadline_s,
+            backlog_max=backlog_max,
+            requests_max=requests_max,
+        )
+        self.quotas = QuotaState(self.fence, self.batcher, self.client, self.allowances)
         self.admission = Admission(self.fence, self.client, instance="me", lease_s=8, backlog_max=backlog_max)
 
     def saw(self, run_id: str) -> None:

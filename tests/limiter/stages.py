@@ -9,11 +9,12 @@ from typing import Any, Protocol
 import time_machine
 from fakeredis import FakeAsyncRedis
 
+from quotaflow.amounts import MICRO
 from quotaflow.limiter import keys
 from quotaflow.limiter.decide import Layout, lay_out
 from quotaflow.limiter.quotas import definition_args
 from quotaflow.limiter.scripts import assemble_all
-from quotaflow.model import MICRO, Quota
+from quotaflow.model import Quota
 from tests.limiter.plain import Answer, Plain, PlainQuotas
 
 START_US = 1_750_000_000_000_000

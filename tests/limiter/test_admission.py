@@ -6,10 +6,11 @@ from collections.abc import Mapping
 import pytest
 
 from quotaflow import facts
+from quotaflow.amounts import MICRO
 from quotaflow.errors import QuotaflowError, Unavailable
 from quotaflow.limiter import keys
 from quotaflow.limiter.admission import Claim, Closing, Ends, Mode
-from quotaflow.model import MICRO, Answer, Word, make_quota
+from quotaflow.model import Answer, Word, make_quota
 from tests.limiter.conftest import Bench, bench_on
 from tests.servers import ValkeyProcess
 
@@ -37,6 +38,9 @@ async def words(bench: Bench, *claims: Claim) -> list[Word]:
     return [answer.word for answer in await bench.admission.claim(claims)]
 
 
+Q = make_quota(id="q", capacity=5, refill_rate=0)
+
+
 async def test_a_tick_is_granted_once_and_its_cursor_moves(bench: Bench) -> None:
     start = await cursor_of(bench)
     assert await words(bench, tick(start + 1, start)) == [Word.GRANTED]
@@ -50,7 +54,7 @@ async def test_a_claim_whose_answer_was_lost_is_granted_again_without_a_second_c
     start = await cursor_of(bench)
     claim = tick(start + 1, start, quota_id="q", cost_micro=MICRO)
     assert await words(bench, claim) == await words(bench, claim) == [Word.GRANTED]
-    assert (await bench.quotas.levels(["q"]))["q"].remaining == 4
+    assert (await bench.quotas.levels([Q]))["q"].remaining == 4
     assert len(await journalled(bench)) == 1
 
 
@@ -86,7 +90,7 @@ async def test_the_quota_is_shared_by_the_items_of_one_call(bench: Bench) -> Non
     await bench.quotas.define(make_quota(id="q", capacity=2, refill_rate=0))
     claims = [tick(0, 0, f"r{n}", "q", cost_micro=MICRO, mode=Mode.TRIGGER) for n in range(4)]
     assert await words(bench, *claims) == [Word.GRANTED, Word.GRANTED, Word.LIMITED, Word.LIMITED]
-    level = (await bench.quotas.levels(["q"]))["q"]
+    level = (await bench.quotas.levels([Q]))["q"]
     assert (level.allowed, level.limited, level.remaining) == (2, 2, 0)
     assert [fact["status"] for fact in await journalled(bench)] == [
         "running",
@@ -220,7 +224,7 @@ async def test_out_of_memory_refuses_before_any_write_and_still_lets_runs_end(be
         assert await bench.admission.trim(Ends(ends[0], ends[-1]), 2) == 2
     finally:
         await bench.plain.config_set("maxmemory", "0")
-    assert (await bench.quotas.levels(["q"]))["q"].remaining == 9
+    assert (await bench.quotas.levels([Q]))["q"].remaining == 9
     assert await cursor_of(bench) == start + 1
 
 
@@ -270,7 +274,7 @@ async def test_lua_refuses_what_is_no_whole_amount(bench: Bench, amount: str) ->
                 await bench.fence.run("acquire", script_keys, ["batch", "1", request])
     with pytest.raises(QuotaflowError, match="INVALID"):
         await words(bench, tick(0, 0, quota_id="q", cost_micro=amount, mode=Mode.TRIGGER))
-    level = (await bench.quotas.levels(["q"]))["q"]
+    level = (await bench.quotas.levels([Q]))["q"]
     assert (level.remaining, level.allowed, level.limited) == (9, 0, 0)
 
 

@@ -7,11 +7,12 @@ from typing import Any
 import pytest
 from redis.exceptions import ConnectionError as RedisConnectionError
 
+from quotaflow.amounts import MICRO
 from quotaflow.errors import Unavailable
 from quotaflow.limiter import keys
-from quotaflow.limiter.batcher import BATCH, MOST_WAITING
+from quotaflow.limiter.turns import BATCH, MOST_WAITING
 from quotaflow.limiter.wire import Wire
-from quotaflow.model import MICRO, Decision, Override, Reason, make_quota
+from quotaflow.model import Decision, Override, Reason, make_quota
 from tests.limiter.conftest import Bench, bench_on
 from tests.servers import ValkeyProcess
 

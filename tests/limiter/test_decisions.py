@@ -6,7 +6,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from quotaflow.model import MAX_MICRO, MICRO, Quota, cost_micro, make_quota
+from quotaflow.amounts import MAX_MICRO, MICRO, cost_micro
+from quotaflow.model import Quota, make_quota
 from tests.limiter.decision_table import TABLE, Row
 from tests.limiter.plain import MICRO as PLAIN_MICRO
 from tests.limiter.stages import FakeStage, PlainStage, RealStage, Stage, told_micro

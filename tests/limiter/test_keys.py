@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from quotaflow.amounts import check_id
 from quotaflow.errors import InvalidInput
 from quotaflow.limiter import keys
-from quotaflow.model import check_id
 
 any_id = st.text(min_size=1, max_size=40)
 

@@ -13,7 +13,7 @@ from redis.backoff import NoBackoff
 
 from quotaflow.errors import ConfigError, Unavailable
 from quotaflow.redis_server.embedded import open_embedded
-from quotaflow.redis_server.preflight import Finding, Persistence, examine, inspect
+from quotaflow.redis_server.preflight import CHANGED, Finding, Persistence, examine, inspect
 from quotaflow.timing import SystemClock
 from tests.servers import ValkeyProcess
 
@@ -163,6 +163,20 @@ async def test_enable_switches_persistence_on_for_good_and_require_changes_nothi
         server.start()
         async with Redis.from_url(server.url) as client:
             assert troubles(await inspect(client, SystemClock(), persistence="require")) == {}
+
+
+async def test_enable_syncs_every_second_where_it_was_left_to_the_system(
+    server: ValkeyProcess, client: Redis
+) -> None:
+    await client.config_set("appendfsync", "no")
+    findings = await inspect(client, SystemClock(), persistence="enable")
+    assert [each.found for each in findings if each.what == CHANGED] == ["appendfsync everysec"]
+    assert troubles(findings) == {}
+    again = await inspect(client, SystemClock(), persistence="enable")
+    assert [each.found for each in again if each.what == CHANGED] == [], "nothing is left to change"
+    await client.config_set("appendfsync", "always")
+    await inspect(client, SystemClock(), persistence="enable")
+    assert (await client.config_get("appendfsync"))["appendfsync"] == "always", "what is better stays"
 
 
 async def test_enabling_a_server_without_a_configuration_file_warns_of_its_restart(home: Path) -> None:

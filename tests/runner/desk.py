@@ -7,12 +7,13 @@ from typing import Any
 
 from quotaflow import LimitCallTask
 from quotaflow.control.calls import LimitedCalls
+from quotaflow.control.charges import Charges
 from quotaflow.control.gate import Gate
 from quotaflow.ids import Ids
 from quotaflow.journal.fold import Fact, fold
 from quotaflow.journal.recorder import Recorder
 from quotaflow.limiter.waiting import Lines
-from quotaflow.model import Reason, Status
+from quotaflow.model import Reason, Status, make_quota
 from quotaflow.runner import calls
 from quotaflow.runner.registry import REGISTRY
 from quotaflow.timing import ManualClock
@@ -29,7 +30,8 @@ class Desk:
         ids = Ids(clock, node="me")
         gate = Gate(REGISTRY, bench.admission, bench.quotas, print, clock, ids)
         self.lines = Lines(bench.batcher, clock, jitter=lambda: 0.0)
-        self.calls = LimitedCalls(gate, self.lines, self.recorder, clock, ids)
+        charges = Charges(bench.charging, bench.allowances, bench.admission, ids, request_ttl_s=3600)
+        self.calls = LimitedCalls(gate, self.lines, charges, self.recorder, clock, ids)
 
     @property
     def traces(self) -> list[dict[str, Any]]:
@@ -67,4 +69,6 @@ def plain_price(symbol: str, *, days: int = 1) -> float:
 
 
 async def level(desk: Desk, quota_id: str = "prices-id") -> float:
-    return (await desk.bench.quotas.levels([quota_id]))[quota_id].remaining
+    return (await desk.bench.quotas.levels([make_quota(id=quota_id, capacity=1, refill_rate=0)]))[
+        quota_id
+    ].remaining

@@ -4,10 +4,11 @@ import asyncio
 from collections.abc import Awaitable, Callable
 
 from quotaflow import facts
+from quotaflow.amounts import MICRO
 from quotaflow.journal.fold import Fact, trace
 from quotaflow.limiter import keys
 from quotaflow.limiter.admission import Admission, Claim, Mode
-from quotaflow.model import MICRO, Outcome, Run, Status, Trigger, Word
+from quotaflow.model import Outcome, Run, Status, Trigger, Word
 from quotaflow.timing import ManualClock
 from tests.limiter.conftest import Bench
 

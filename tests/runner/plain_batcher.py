@@ -2,9 +2,10 @@
 
 import asyncio
 
+from quotaflow.amounts import MICRO
 from quotaflow.errors import Unavailable
 from quotaflow.limiter.decide import Wants
-from quotaflow.model import MICRO, Decision, Reason
+from quotaflow.model import Decision, Reason
 from quotaflow.timing import ManualClock
 from tests.limiter.plain import Plain, PlainQuotas
 

@@ -2,10 +2,11 @@
 
 import asyncio
 
+from quotaflow.amounts import MICRO
 from quotaflow.control.closing import Closer
 from quotaflow.journal.fold import fold
 from quotaflow.limiter import keys
-from quotaflow.model import MICRO, Outcome, Status, Trigger
+from quotaflow.model import Outcome, Status, Trigger
 from quotaflow.timing import ManualClock, SystemClock
 from tests.limiter.conftest import Bench
 from tests.runner.journalled import admit, asleep, closed, ended, journal, until

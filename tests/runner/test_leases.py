@@ -5,11 +5,12 @@ from pathlib import Path
 
 import pytest
 
+from quotaflow.amounts import MICRO
 from quotaflow.control.closing import Closer, Leases
 from quotaflow.errors import Unavailable
 from quotaflow.journal.fold import fold
 from quotaflow.limiter import keys
-from quotaflow.model import MICRO, Reason, Status, Trigger
+from quotaflow.model import Reason, Status, Trigger
 from quotaflow.records import Trace
 from quotaflow.runner.execute import Executor
 from quotaflow.runner.pool import Pool

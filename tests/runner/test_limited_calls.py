@@ -27,7 +27,7 @@ async def test_every_call_leaves_a_trace_with_every_column(desk: Desk) -> None:
     await limited(cost=2)(slow)("x")
     assert desk.traces == [
         {
-            "run_id": f"{began + 250_000:014x}-me-000000",
+            "run_id": f"{began:014x}-me-000000",
             "task_id": "get_price",
             "quota_id": "prices-id",
             "trigger": Trigger.CALL,

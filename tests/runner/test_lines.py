@@ -5,11 +5,12 @@ from typing import cast
 
 import pytest
 
+from quotaflow.amounts import MICRO
 from quotaflow.errors import NotFound, QuotaDisabled, QuotaExceeded, Unavailable
 from quotaflow.limiter import waiting
 from quotaflow.limiter.batcher import Batcher
 from quotaflow.limiter.waiting import JITTER, Lines, insist
-from quotaflow.model import MICRO, Decision
+from quotaflow.model import Decision
 from quotaflow.timing import ManualClock
 from tests.limiter.plain import Plain
 from tests.runner.plain_batcher import PlainBatcher

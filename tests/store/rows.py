@@ -4,7 +4,8 @@ from typing import Any
 
 from sqlalchemy import select, text
 
-from quotaflow.model import MICRO, Status, Trigger
+from quotaflow.amounts import MICRO
+from quotaflow.model import Status, Trigger
 from quotaflow.records import Trace
 from quotaflow.store import Store
 from quotaflow.store.tables import metadata

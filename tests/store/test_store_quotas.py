@@ -8,6 +8,7 @@ from sqlalchemy import text
 from quotaflow.errors import Conflict, NotFound
 from quotaflow.model import Quota, make_quota
 from quotaflow.store import Store
+from quotaflow.store.tables import quotas
 from quotaflow.timing import ManualClock
 from tests.store.rows import START_US, dump
 
@@ -46,8 +47,8 @@ async def test_a_change_raises_the_version_and_leaves_the_rest(store: Store, clo
     )
     changed = await store.update_quota("q", capacity_micro=1, refill_micro_s=0, name="new")
     assert changed == Quota("q", "new", 1, 0, enabled=False, version=3) == await store.get_quota("q")
-    row = (await dump(store))["quotas"][0]
-    assert row[-2:] == (START_US, START_US + 1_000_000)
+    row = dict(zip(quotas.c.keys(), (await dump(store))["quotas"][0], strict=True))
+    assert (row["created_us"], row["updated_us"]) == (START_US, START_US + 1_000_000)
 
 
 async def test_changes_at_the_same_moment_all_count(store: Store) -> None:

@@ -3,7 +3,7 @@
 import contextlib
 import inspect
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
 from http import HTTPStatus
 from pathlib import Path
 from typing import Annotated, Any, NoReturn
@@ -34,7 +34,14 @@ Format = Annotated[Output, typer.Option("--output", "-o", help=say("A table for 
 class Daemon:
     """The HTTP routes of a running daemon. What it refuses ends the command: one line, and an exit code."""
 
-    def __init__(self, data_dir: Path, url: str | None = None, token: str | None = None) -> None:
+    def __init__(
+        self,
+        data_dir: Path,
+        url: str | None = None,
+        token: str | None = None,
+        *,
+        deadline_s: float = DEADLINE_S,
+    ) -> None:
         """Ask at `url` with `token` if it is given, else over the socket in `data_dir`."""
         import httpx  # noqa: PLC0415  0.2 s that run, demo and --help do without
 
@@ -45,17 +52,25 @@ class Daemon:
         headers = {"Authorization": f"Bearer {token}"} if url and token else {}
         transport = None if url else httpx.HTTPTransport(uds=self._where)
         self._client = httpx.Client(
-            base_url=url or "http://localhost", headers=headers, transport=transport, timeout=DEADLINE_S
+            base_url=url or "http://localhost", headers=headers, transport=transport, timeout=deadline_s
         )
 
-    def ask(self, method: str, path: str, body: object = None, *, query: Item | None = None) -> Any:
+    def ask(
+        self,
+        method: str,
+        path: str,
+        body: object = None,
+        *,
+        query: Item | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> Any:
         """Return the JSON of the answer; None for an empty one.
 
         :raises Unavailable: nobody answers, or somebody else.
         """
         content = None if body is None else json.dumps(body)  # NaN too: the daemon says what is wrong with it
         try:
-            answer = self._client.request(method, path, content=content, params=query)
+            answer = self._client.request(method, path, content=content, params=query, headers=headers)
         except self._broken as error:
             raise self._silent(f"{type(error).__name__}: {error}") from error
         if answer.is_error:
@@ -64,6 +79,20 @@ class Daemon:
             return answer.json() if answer.content else None
         except ValueError:
             raise Unavailable(say("{where} is no quotaflow daemon", where=self._where)) from None
+
+    @contextlib.contextmanager
+    def stream(self, path: str, query: Item) -> Iterator[Iterator[bytes]]:
+        """Give the body of an answer as it comes.
+
+        :raises Unavailable: nobody answers, or stops in the middle.
+        """
+        try:
+            with self._client.stream("GET", path, params=query) as answer:
+                if answer.is_error:
+                    _refused(answer.status_code, answer.read().decode())
+                yield answer.iter_bytes()
+        except self._broken as error:
+            raise self._silent(f"{type(error).__name__}: {error}") from error
 
     def _silent(self, why: str) -> Unavailable:
         return Unavailable(
@@ -152,4 +181,6 @@ def _exit_codes(kind: type[QuotaflowError]) -> dict[str, int]:
     return codes
 
 
-EXIT_CODES = _exit_codes(QuotaflowError)
+# Refusals that are answers, not errors.
+_REFUSED = ("quota_exhausted", "quota_expired", "token_expired", "token_disabled", "request_cancelled")
+EXIT_CODES = _exit_codes(QuotaflowError) | dict.fromkeys(_REFUSED, 1)

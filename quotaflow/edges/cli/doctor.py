@@ -16,6 +16,7 @@ from quotaflow.edges.cli.sql import Peek, peek
 from quotaflow.edges.cli.words import say
 from quotaflow.errors import QuotaflowError, Unavailable
 from quotaflow.limiter.client import connect
+from quotaflow.limiter.server import Server
 from quotaflow.redis_server.launch import binary_path
 from quotaflow.redis_server.locks import FileLock
 from quotaflow.redis_server.place import Place
@@ -69,7 +70,10 @@ async def _redis(settings: Settings) -> list[Finding]:
     client = connect(url, deadline_s=settings.redis.deadline_s)
     keep = settings.redis.persistence
     try:
-        return await inspect(client, SystemClock(), persistence="warn" if keep == "enable" else keep)
+        clock = SystemClock()
+        findings = await inspect(client, clock, persistence="warn" if keep == "enable" else keep)
+        kept = await Server(client, clock).persistence()
+        return [*findings, Finding("ok", "RPO", say(kept["rpo"]))]
     finally:
         await client.aclose()
 

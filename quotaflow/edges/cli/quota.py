@@ -1,11 +1,15 @@
 """`quotaflow quota`: look at quotas, define them, change them, take units."""
 
-from typing import Annotated
+from enum import StrEnum
+from typing import Annotated, Any, Literal
 
 import typer
 
 from quotaflow.edges.cli.client import Daemon, remote, route
+from quotaflow.edges.cli.export import COLUMNS as LOG_COLUMNS
+from quotaflow.edges.cli.export import Action, FileFormat, Kind, Out, Since, Until, export
 from quotaflow.edges.cli.show import Columns, Show
+from quotaflow.edges.cli.trace import given
 from quotaflow.edges.cli.words import say
 
 app = typer.Typer(no_args_is_help=True, help=say("Quotas: look, define, change, take units."))
@@ -21,8 +25,26 @@ COLUMNS: Columns = {
     "limited": "limited",
 }
 
+
+class Kinds(StrEnum):
+    """How a quota comes by its units."""
+
+    BUCKET = "bucket"
+    ALLOWANCE = "allowance"
+
+
 Id = Annotated[str, typer.Argument(metavar="ID", help=say("The quota's id"))]
 Capacity = Annotated[float | None, typer.Option(help=say("The most it holds, in units"))]
+Total = Annotated[float | None, typer.Option(help=say("Of an allowance: the units it begins with"))]
+ResetCron = Annotated[
+    str | None, typer.Option(help=say('Of an allowance: when it has its total again; "" never'))
+]
+Timezone = Annotated[str | None, typer.Option(help=say("Of --reset-cron, like Asia/Shanghai"))]
+Amount = Annotated[float | None, typer.Argument(metavar="AMOUNT", help=say("Units"))]
+Operation = Annotated[
+    Literal["add", "set", "reset"], typer.Option(help=say("add (default), set what remains, or reset"))
+]
+RecordId = Annotated[str | None, typer.Option("--request-id", help=say("With the same one it happens once"))]
 RefillRate = Annotated[float | None, typer.Option(help=say("Units it gains each second"))]
 
 
@@ -43,12 +65,19 @@ def create(
     daemon: Daemon,
     show: Show,
     quota_id: Id,
-    capacity: Annotated[float, typer.Option(help=say("The most it holds, in units"))],
-    refill_rate: Annotated[float, typer.Option(help=say("Units it gains each second"))],
+    capacity: Capacity = None,
+    refill_rate: RefillRate = None,
     name: Annotated[str | None, typer.Option(help=say("What tasks call it; default the id"))] = None,
+    kind: Annotated[
+        Kinds, typer.Option("--kind", help=say("A bucket refills by itself, an allowance is prepaid"))
+    ] = Kinds.BUCKET,
+    total: Total = None,
+    reset_cron: ResetCron = None,
+    timezone: Timezone = None,
 ) -> None:
     """Define a quota; it is in force at once."""
-    body = {"id": quota_id, "name": name or quota_id, "capacity": capacity, "refill_rate": refill_rate}
+    body = {"id": quota_id, "name": name or quota_id, "kind": kind}
+    body |= told(capacity, refill_rate, total, reset_cron, timezone)
     show.one(daemon.ask("POST", "/api/quotas", body))
 
 
@@ -62,10 +91,13 @@ def change(
     enabled: Annotated[
         bool | None, typer.Option("--enable/--disable", help=say("Switch it on or off"))
     ] = None,
+    total: Total = None,
+    reset_cron: ResetCron = None,
+    timezone: Timezone = None,
 ) -> None:
     """Change a quota; it acts at once."""
-    given = {"capacity": capacity, "refill_rate": refill_rate, "enabled": enabled}
-    body = {key: value for key, value in given.items() if value is not None}
+    body = told(capacity, refill_rate, total, reset_cron, timezone)
+    body |= {} if enabled is None else {"enabled": enabled}
     show.one(daemon.ask("PATCH", route("quotas", quota_id), body))
 
 
@@ -73,6 +105,51 @@ def change(
 def refill(daemon: Daemon, show: Show, quota_id: Id) -> None:
     """Fill a quota to its capacity."""
     show.one(daemon.ask("POST", route("quotas", quota_id, "refill")))
+
+
+@remote(app, "recharge")
+def recharge(
+    daemon: Daemon,
+    show: Show,
+    quota_id: Id,
+    amount: Amount = None,
+    operation: Operation = "add",
+    request_id: RecordId = None,
+) -> None:
+    """Add units to a prepaid quota, set what remains, or reset it."""
+    body = {"operation": operation, "amount": amount, "request_id": request_id}
+    show.one(daemon.ask("POST", route("quotas", quota_id, "recharge"), body))
+
+
+@remote(app, "logs")
+def logs(
+    daemon: Daemon,
+    show: Show,
+    quota_id: Id,
+    action: Action = None,
+    since: Since = None,
+    until: Until = None,
+    limit: Annotated[int, typer.Option(min=1, max=1000, help=say("How many at most"))] = 20,
+) -> None:
+    """List what changed the units of a prepaid quota, newest first."""
+    query = given({"action": action, "since": since, "until": until}) | {"limit": limit}
+    show.items(daemon.ask("GET", route("quotas", quota_id, "logs"), query=query), LOG_COLUMNS)
+
+
+@remote(app, "export")
+def export_logs(
+    daemon: Daemon,
+    show: Show,
+    quota_id: Id,
+    out: Out,
+    kind: Kind = FileFormat.CSV,
+    action: Action = None,
+    since: Since = None,
+    until: Until = None,
+) -> None:
+    """Write what changed the units of a prepaid quota to a file."""
+    query = given({"action": action, "since": since, "until": until})
+    export(daemon, show, route("quotas", quota_id, "logs", "export"), query, kind, out)
 
 
 @remote(app, "delete")
@@ -124,3 +201,17 @@ def reset(daemon: Daemon, show: Show, quota_id: Id, key: Key) -> None:
     """Give a key the quota's own capacity and rate again."""
     daemon.ask("DELETE", route("quotas", quota_id, "overrides", key))
     show.done(say("as the quota again: {name}", name=key))
+
+
+def told(
+    capacity: float | None,
+    refill_rate: float | None,
+    total: float | None,
+    reset_cron: str | None,
+    timezone: str | None,
+) -> dict[str, Any]:
+    """Return what was given, as the daemon is told; an empty text removes."""
+    amounts = {"capacity": capacity, "refill_rate": refill_rate, "total": total}
+    period = given({"reset_cron": reset_cron, "timezone": timezone})
+    found = {key: value for key, value in amounts.items() if value is not None}
+    return found | {key: value or None for key, value in period.items()}

@@ -61,6 +61,11 @@ class Show:
             pairs = [{"key": key, "value": value} for key, value in answer.items()]
             table({"member": "key", "value": "value"}, pairs, with_headings=False)
 
+    def note(self, sentence: str) -> None:
+        """Add a word for people; programs know."""
+        if not self._is_json:
+            sys.stdout.write(printable(sentence) + "\n")
+
     def done(self, sentence: str) -> None:
         """Confirm what has no answer of its own."""
         if self._is_json:

@@ -1,5 +1,7 @@
 """The Chinese texts, by their English ones."""
 
+from quotaflow.edges.cli.words_zh_prepaid import PREPAID
+
 CHINESE = {
     # commands
     "Scheduled and on-demand work under quotas.": "在配额之下执行定时和按需任务。",
@@ -45,7 +47,17 @@ CHINESE = {
     "Show one trace.": "显示一条记录。",
     "Show how each task fared over its newest 10,000 runs.": "显示每个任务最近一万次运行的情况。",
     "Show traces as runs end, until Ctrl-C.": "运行结束时即时显示记录，直到 Ctrl-C。",
+    "Old rows: remove them now, see when it was done.": "旧记录：立即清理，查看清理情况。",
+    "Remove old rows now; the daemon goes on with it by itself.": "立即清理旧记录；守护进程自行完成。",
+    "Show how long rows are kept, and when they were and will be removed.": (
+        "显示记录保留多久，以及上次和下次清理的时间。"
+    ),
+    "Remove old rows now, with or without a daemon, also when retention.enabled is false.": (
+        "立即清理旧记录，无论有无守护进程，retention.enabled 为 false 时也可以。"
+    ),
     # options
+    "How long rows are kept; default retention.days": "记录保留多少天；默认 retention.days",
+    "Also when retention.enabled is false": "retention.enabled 为 false 时也执行",
     "Language: en or zh; default by LC_ALL and LANG": "语言：en 或 zh；默认取自 LC_ALL 和 LANG",
     "The daemon's config.toml; default ./config.toml": "守护进程的 config.toml；默认 ./config.toml",
     "The daemon's data directory, where http.sock is": "守护进程的数据目录，http.sock 在其中",
@@ -76,6 +88,9 @@ CHINESE = {
     "How many at most": "最多多少条",
     "The run's id": "运行的 id",
     # first lines and answers
+    "the daemon removes old rows now": "守护进程正在清理旧记录",
+    "rows removed: {count}": "已清理行数：{count}",
+    "old rows are being removed already": "清理已在进行中",
     "quotaflow is ready: {url} (Ctrl-C stops it)": "quotaflow 已就绪：{url}（Ctrl-C 停止）",
     "{url} is quotaflow at work; Ctrl-C stops it and counts": (
         "quotaflow 运行于 {url}；按 Ctrl-C 停止并核对计数"
@@ -117,6 +132,24 @@ CHINESE = {
     "{mode}: others can look inside": "{mode}：其他用户可以读取",
     "start it, or correct its address": "请启动它，或改正地址",
     "correct the configuration": "请改正配置",
+    # what a crash can cost: limiter/rpo.py
+    "no process crash loses an audit row, nor does a power loss if the disk honours fsync": (
+        "任何进程崩溃都不会丢失审计记录；只要磁盘如实执行 fsync，断电也不会"
+    ),
+    "a crash of Redis normally loses nothing, at most 2 s; a power loss about 1 s, up to 2 s plus one fsync;"
+    " Redis falling behind SQL is detected and repaired, and tokens are never re-minted by it;"
+    " acknowledgements of the last flush lag before the crash can be lost": (
+        "Redis 崩溃通常不丢数据，最多 2 秒；断电约丢 1 秒，最多 2 秒加一次 fsync；"
+        "Redis 落后于 SQL 会被发现并修复，令牌额度不会因此重新发放；"
+        "崩溃前最后一段写入延迟内的确认可能丢失"
+    ),
+    "a power loss loses about 30 s": "断电约丢失 30 秒",
+    "a restart of Redis loses everything since the last snapshot; SQL restores balances and definitions": (
+        "Redis 重启会丢失上次快照之后的一切；余额和定义由 SQL 恢复"
+    ),
+    "how often Redis syncs to disk cannot be seen (CONFIG GET is refused); ask its operator": (
+        "无法得知 Redis 多久同步一次磁盘（CONFIG GET 被拒绝）；请询问其管理员"
+    ),
     # headings
     "id": "id",
     "name": "名称",
@@ -161,4 +194,5 @@ CHINESE = {
     ),
     "every tick has its trace, and all counts agree": "每次触发都有记录，所有计数一致",
     "the counts differ": "计数不一致",
+    **PREPAID,
 }

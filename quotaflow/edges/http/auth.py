@@ -1,9 +1,10 @@
-"""The admin token: where it comes from, and who has it. Only its SHA-256 is ever kept."""
+"""Who may come in: the admin token, of which only the SHA-256 is kept, and the access tokens of customers."""
 
 import hashlib
 import hmac
 import secrets
 from collections import OrderedDict
+from collections.abc import Callable
 from ipaddress import IPv6Address
 
 from quotaflow.edges.http.problems import TooManyTries
@@ -37,44 +38,98 @@ def hash_of(token: str | bytes) -> str:
     return hashlib.sha256(token.encode() if isinstance(token, str) else token).hexdigest()
 
 
+class Tries:
+    """Counts wrong tokens by address, to slow those who guess.
+
+    Each address may send 20, and one more each second; above that none of its tokens is looked at.
+    """
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._tries: OrderedDict[str, tuple[float, float]] = (
+            OrderedDict()
+        )  # address -> tries left, at which second
+
+    def admit(self, address: str) -> None:
+        """Return if a token from there may be looked at.
+
+        :raises TooManyTries: nobody looks.
+        """
+        if self._tries and self._left(network_of(address)) < 1:
+            raise TooManyTries("too many wrong tokens came from this address; try again later")
+
+    def count(self, address: str) -> None:
+        """Note a wrong token."""
+        who = network_of(address)
+        self._tries[who] = self._left(who) - 1, self._clock.mono_s()
+        self._tries.move_to_end(who)
+        if len(self._tries) > ADDRESSES:
+            self._tries.popitem(last=False)
+
+    def _left(self, who: str) -> float:
+        left, since_s = self._tries.get(who, (float(TRIES), 0.0))
+        return min(float(TRIES), left + self._clock.mono_s() - since_s)
+
+
 class Door:
     """Lets in who has the admin token, and slows those who guess.
 
-    Each address may send 20 wrong tokens, and one more each second; above that none of its tokens is looked at.
     The socket in the data directory knows no token, so nobody can lock the owner out.
     """
 
     def __init__(self, token_hash: str | None, clock: Clock) -> None:
         self._hash = token_hash
-        self._clock = clock
-        self._tries: OrderedDict[str, tuple[float, float]] = (
-            OrderedDict()
-        )  # address -> tries left, at which second
+        self._tries = Tries(clock)
 
     def check(self, authorization: bytes | None, address: str) -> None:
         """Return if the header holds the token.
 
         :raises Unauthorized: it does not. :raises TooManyTries: nobody looked.
         """
-        scheme, _, token = (authorization or b"").strip().partition(b" ")
-        if scheme.lower() != b"bearer" or not token:
+        token = bearer_of(authorization)
+        if token is None:
             raise Unauthorized("send the admin token: Authorization: Bearer ...")
-        who = network_of(address) if self._tries else address
-        if self._left(who) < 1:
-            raise TooManyTries("too many wrong tokens came from this address; try again later")
-        if self._hash is None or not hmac.compare_digest(hash_of(token.strip()), self._hash):
-            self._count(network_of(address))
+        self._tries.admit(address)
+        if self._hash is None or not hmac.compare_digest(hash_of(token), self._hash):
+            self._tries.count(address)
             raise Unauthorized("this is not the admin token")
 
-    def _left(self, who: str) -> float:
-        left, since_s = self._tries.get(who, (float(TRIES), 0.0))
-        return min(float(TRIES), left + self._clock.mono_s() - since_s)
 
-    def _count(self, who: str) -> None:
-        self._tries[who] = self._left(who) - 1, self._clock.mono_s()
-        self._tries.move_to_end(who)
-        if len(self._tries) > ADDRESSES:
-            self._tries.popitem(last=False)
+class Customers:
+    """Tells customers by their access tokens, and slows those who guess, apart from those who guess at the door.
+
+    `tries` is None for those whom the file system let in: they are not slowed, but present a token like everybody.
+    """
+
+    def __init__(self, id_of: Callable[[str], str], tries: Tries | None) -> None:
+        self._id_of = id_of
+        self._tries = tries
+
+    def id_of(self, secret: bytes | None, address: str) -> str:
+        """Return the id of the token with this secret, if there is one; nothing is looked up.
+
+        :raises Unauthorized: the text is no secret. :raises TooManyTries: nobody looked.
+        """
+        if not secret:
+            raise Unauthorized("send an access token: Authorization: Bearer ...")
+        if self._tries is not None:
+            self._tries.admit(address)
+        try:
+            return self._id_of(secret.decode("latin-1"))
+        except Unauthorized:
+            self.refused(address)
+            raise
+
+    def refused(self, address: str) -> None:
+        """Note that no token has a secret which looked like one."""
+        if self._tries is not None:
+            self._tries.count(address)
+
+
+def bearer_of(authorization: bytes | None) -> bytes | None:
+    """Return the token in an Authorization header, None for no token or another scheme."""
+    scheme, _, token = (authorization or b"").strip().partition(b" ")
+    return token.strip() if scheme.lower() == b"bearer" and token else None
 
 
 def network_of(address: str) -> str:

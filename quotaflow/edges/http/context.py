@@ -5,6 +5,7 @@ from typing import Annotated, cast
 
 from fastapi import Depends, Request
 
+from quotaflow.edges.http.auth import Customers
 from quotaflow.edges.http.ratelimit import Policies
 from quotaflow.flow import Quotaflow
 from quotaflow.timing import Clock
@@ -17,6 +18,7 @@ class Context:
     flow: Quotaflow
     policies: Policies
     clock: Clock
+    customers: Customers
 
 
 def context_of(request: Request) -> Context:

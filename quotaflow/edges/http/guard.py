@@ -5,13 +5,15 @@ from ipaddress import ip_address
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from quotaflow.edges.http.auth import Door
+from quotaflow.edges.http.auth import Customers, Door, bearer_of
 from quotaflow.edges.http.problems import BadHost, TooLarge, of_error
 from quotaflow.errors import QuotaflowError
 from quotaflow.settings import Http
 
 MAX_BODY = 64 * 1024  # bytes
 LOCAL_ONLY = ("/stats", "/metrics")  # figures: open to this machine, with the token to others
+CONSUME = "/api/consume"  # and what is below it: not the admin's, but of who has an access token
+TOKEN_ID = "quotaflow.token_id"  # noqa: S105  in the scope: whose access token it is
 ANY_ADDRESS = ("0.0.0.0", "::")  # noqa: S104  compared with, not bound to
 
 
@@ -44,8 +46,9 @@ def host_name(header: str) -> str:
 class Guard:
     """Checks a request and hands it on. `hosts` and `door` are None for those whom the file system let in."""
 
-    def __init__(self, app: ASGIApp, hosts: Hosts | None, door: Door | None) -> None:
+    def __init__(self, app: ASGIApp, hosts: Hosts | None, door: Door | None, customers: Customers) -> None:
         self._app = app
+        self._customers = customers
         self._hosts = hosts
         self._door = door
 
@@ -66,8 +69,10 @@ class Guard:
         headers = scope["headers"]
         if self._hosts is not None:
             self._hosts.check(b",".join(_values(headers, b"host")).decode("latin-1"))
-        if self._door is not None and _needs_token(scope):
-            self._door.check(next(iter(_values(headers, b"authorization")), None), _address(scope))
+        if is_consume(scope["path"]):
+            scope[TOKEN_ID] = self._customers.id_of(_secret(headers), address_of(scope))
+        elif self._door is not None and _needs_token(scope):
+            self._door.check(next(iter(_values(headers, b"authorization")), None), address_of(scope))
         if any(_length(value) > MAX_BODY for value in _values(headers, b"content-length")):
             raise TooLarge(_TOO_LARGE)
 
@@ -79,18 +84,31 @@ def _values(headers: list[tuple[bytes, bytes]], wanted: bytes) -> list[bytes]:
     return [value for name, value in headers if name == wanted]
 
 
+def is_consume(path: str) -> bool:
+    """Say whether an address is for access tokens instead of the admin's."""
+    return path == CONSUME or path.startswith(CONSUME + "/")
+
+
+def _secret(headers: list[tuple[bytes, bytes]]) -> bytes | None:
+    for name in (b"access-token", b"accesstoken"):  # who sends one of these may send the admin token too
+        if found := _values(headers, name):
+            return found[0].strip()
+    return bearer_of(next(iter(_values(headers, b"authorization")), None))
+
+
 def _length(value: bytes) -> int:
     return int(value) if value.isdigit() and len(value) < len(str(1 << 62)) else MAX_BODY + 1
 
 
-def _address(scope: Scope) -> str:
+def address_of(scope: Scope) -> str:
+    """Return where a request comes from; empty for a socket in the file system."""
     return str((scope.get("client") or ("",))[0])
 
 
 def _needs_token(scope: Scope) -> bool:
     # By prefix: the router takes "/stats\n" for "/stats".
     path = scope["path"]
-    return path.startswith("/api") or (path.startswith(LOCAL_ONLY) and not _is_local(_address(scope)))
+    return path.startswith("/api") or (path.startswith(LOCAL_ONLY) and not _is_local(address_of(scope)))
 
 
 def _is_local(address: str) -> bool:

@@ -20,9 +20,10 @@ async def livez() -> JSONResponse:
 
 @router.get("/readyz", response_class=JSONResponse, responses={503: {"description": "not now; says why"}})
 async def readyz(here: Here) -> JSONResponse:
-    """Say whether this process can decide and write down what it decides."""
+    """Say whether this process can decide and write down what it decides, and what a crash of Redis can cost."""
     ready = await here.flow.statistics.readiness()
-    return JSONResponse({"ready": ready.is_ready, "problems": ready.problems}, 200 if ready.is_ready else 503)
+    body = {"ready": ready.is_ready, "problems": ready.problems, "rpo": ready.rpo}
+    return JSONResponse(body, 200 if ready.is_ready else 503)
 
 
 @router.get("/stats", response_class=JSONResponse)

@@ -19,6 +19,16 @@ def iso(us: int) -> str:
     return f"{(_EPOCH + us * _MICROSECOND).replace(tzinfo=None).isoformat(timespec='microseconds')}Z"
 
 
+def go_duration(seconds: float) -> str:
+    """Write a span of time as Go does: `24h0m0s`, `30m0s`, `1.5s`, `360ms`."""
+    if seconds < 1:
+        return f"{round(seconds * 1000, 6):g}ms"
+    minutes, left = divmod(seconds, 60)
+    hours, minutes = divmod(int(minutes), 60)
+    tail = f"{round(left, 6):g}s"
+    return f"{hours}h{minutes}m{tail}" if hours else f"{minutes}m{tail}" if minutes else tail
+
+
 def iso_or_none(us: int | None) -> str | None:
     """Write a moment that may not have come."""
     return None if us is None else iso(us)

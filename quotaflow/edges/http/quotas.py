@@ -4,17 +4,30 @@ An id with a slash in it works too: `:path` takes the rest of the address, and t
 what is wanted.
 """
 
-from typing import Annotated
+from typing import Annotated, Any
 
 from fastapi import APIRouter, Query, Request, Response
 
+from quotaflow.amounts import check_id
 from quotaflow.edges.http.bodies import read, takes
 from quotaflow.edges.http.context import Here, context_of
 from quotaflow.edges.http.ratelimit import answer
-from quotaflow.edges.http.shapes import Acquire, Id, Key, NewOverride, NewQuota, Nothing, Paging, QuotaChange
+from quotaflow.edges.http.shapes import (
+    ADMIN,
+    CHANGES,
+    Acquire,
+    Id,
+    Key,
+    NewOverride,
+    NewQuota,
+    Nothing,
+    Paging,
+    QuotaChange,
+    Recharge,
+)
 from quotaflow.edges.http.views import Listed, OverrideShown, QuotaShown, override_shown, quota_shown
 from quotaflow.errors import InvalidInput
-from quotaflow.model import check_id, make_quota
+from quotaflow.model import KIND_FIELDS, foreign_fields, make_quota
 
 router = APIRouter(tags=["quotas"])
 
@@ -35,18 +48,26 @@ async def create_quota(here: Here, request: Request) -> QuotaShown:
     new = await read(request, NewQuota)
     if new.id in (".", ".."):
         raise InvalidInput("id must not be a dot or two: clients drop them from addresses", field="id")
-    quota = make_quota(
-        id=new.id, name=new.name, capacity=new.capacity, refill_rate=new.refill_rate, enabled=new.enabled
-    )
+    quota = make_quota(**fields_of(new))
     here.policies.forget(quota.id)
     return quota_shown(await here.flow.quotas.create(quota))
 
 
 @router.post("/api/quotas/{quota_id:path}/refill", openapi_extra=takes(Nothing))
 async def refill_quota(here: Here, request: Request, quota_id: Id) -> QuotaShown:
-    """Fill a quota to its capacity at once."""
+    """Fill a quota to its capacity at once, a prepaid one to its total."""
     await read(request, Nothing)
-    return quota_shown(await here.flow.quotas.refill(quota_id))
+    return quota_shown(await here.flow.quotas.refill(quota_id, actor=ADMIN))
+
+
+@router.post("/api/quotas/{quota_id:path}/recharge", openapi_extra=takes(Recharge))
+async def recharge_quota(here: Here, request: Request, quota_id: Id) -> QuotaShown:
+    """Add prepaid units, set what remains, or reset it. With a `request_id` repeating it is harmless."""
+    wanted = await read(request, Recharge)
+    view = await here.flow.quotas.recharge(
+        quota_id, CHANGES[wanted.operation], wanted.amount, request_id=wanted.request_id, actor=ADMIN
+    )
+    return quota_shown(view)
 
 
 @router.get("/api/quotas/{quota_id:path}/overrides")
@@ -82,7 +103,7 @@ async def change_quota(here: Here, request: Request, quota_id: Id) -> QuotaShown
     """Change what is given, at once and without a restart. A smaller capacity cuts what is held."""
     change = (await read(request, QuotaChange)).model_dump(exclude_unset=True)
     if not change:
-        raise InvalidInput("give at least one of capacity, refill_rate, enabled", field="body")
+        raise InvalidInput("give at least one of capacity, refill_rate, total, enabled", field="body")
     view = await here.flow.quotas.change(quota_id, **change)
     here.policies.forget(quota_id)
     return quota_shown(view)
@@ -95,9 +116,23 @@ async def delete_quota(here: Here, quota_id: Id) -> None:
     await here.flow.quotas.remove(quota_id)
 
 
-def acquired(method: str, path: str) -> str | None:
-    """Return the id of the quota that a request would acquire from; None for every other request."""
-    if method != "POST" or not (path.startswith(_BEFORE) and path.endswith(_AFTER)):
+def fields_of(new: NewQuota) -> dict[str, Any]:
+    """Return what was given for a quota.
+
+    :raises InvalidInput: a field that its kind needs is missing, or one that it does not have is there.
+    """
+    given = new.model_dump(exclude_unset=True)
+    for field in KIND_FIELDS[new.kind][0]:
+        if field not in given:
+            raise InvalidInput(f"{field} is missing", field=field)
+    if foreign := sorted(foreign_fields(new.kind) & given.keys()):
+        raise InvalidInput(f"{foreign[0]} is not for a quota of kind {new.kind}", field=foreign[0])
+    return given
+
+
+def acquired(path: str) -> str | None:
+    """Return the id of the quota that a POST would acquire from; None for every other address."""
+    if not (path.startswith(_BEFORE) and path.endswith(_AFTER)):
         return None
     return path[len(_BEFORE) : -len(_AFTER)] or None
 

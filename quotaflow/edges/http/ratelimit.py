@@ -20,11 +20,14 @@ READ_S = 0.25  # SQL that is slow costs one request this much every FRESH_S, not
 KNOWN_MAX = 10_000
 LARGEST = 10**15 - 1  # of an integer in a structured field (RFC 9651)
 
-_REFUSED = {
+REFUSED = {
     Reason.LIMITED: (HTTPStatus.TOO_MANY_REQUESTS, "quota_exceeded", "has too few units now"),
     Reason.IMPOSSIBLE: (HTTPStatus.UNPROCESSABLE_ENTITY, "impossible", "can never hold that many units"),
     Reason.DISABLED: (HTTPStatus.CONFLICT, "quota_disabled", "is switched off"),
     Reason.MISSING: (HTTPStatus.CONFLICT, "quota_missing", "does not exist"),
+    Reason.EXHAUSTED: (HTTPStatus.TOO_MANY_REQUESTS, "quota_exhausted", "has too few units left"),
+    Reason.EXPIRED: (HTTPStatus.CONFLICT, "quota_expired", "has expired"),
+    Reason.CANCELLED: (HTTPStatus.CONFLICT, "request_cancelled", "was asked under a cancelled request id"),
 }
 
 
@@ -94,7 +97,7 @@ def answer(decision: Decision, limits: dict[str, str], **members: object) -> Res
     }
     if decision.allowed:
         return JSONResponse(said, headers=limits)
-    status, code, why = _REFUSED[decision.reason]
+    status, code, why = REFUSED[decision.reason]
     if status == HTTPStatus.TOO_MANY_REQUESTS:
         limits = {**retry_after(decision.retry_after), **limits}
     detail = f'quota "{decision.quota_id}" {why}'

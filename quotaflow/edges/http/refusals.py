@@ -20,6 +20,7 @@ _WORDS = {
     "int_parsing_size": "must be a whole number",
     "int_from_float": "must be a whole number",
     "bool_type": "must be true or false",
+    "bool_parsing": "must be true or false",
     "string_type": "must be text",
     "string_too_long": "must be at most {max_length} characters",
     "greater_than_equal": "must be at least {ge}",

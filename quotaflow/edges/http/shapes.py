@@ -1,23 +1,53 @@
 """What requests may carry. Ranges of amounts are checked where amounts are made, in model.py."""
 
+from enum import StrEnum
 from functools import partial
 from typing import Annotated
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
+from quotaflow.amounts import check_id
 from quotaflow.edges.http.bodies import Body
-from quotaflow.model import Status, Trigger, check_id
+from quotaflow.errors import InvalidInput
+from quotaflow.ledger import Change, check_request_id
+from quotaflow.model import QuotaKind, Status, Trigger
+from quotaflow.secret import known_of
+
+
+def request_id_of(text: str) -> str:
+    """Check a request id; a secret is none, because request ids are kept.
+
+    :raises InvalidInput: it is none.
+    """
+    if known_of(text):
+        raise InvalidInput("request_id must not be an access token", field="request_id")
+    return check_request_id(text)
+
+
+ADMIN = "admin"  # the actor of whoever has the admin token
 
 Id = Annotated[str, AfterValidator(check_id)]
 TaskId = Annotated[str, AfterValidator(partial(check_id, field="task"))]
 Key = Annotated[str, AfterValidator(partial(check_id, field="key"))]
 QuotaId = Annotated[str, AfterValidator(partial(check_id, field="quota"))]
+RequestId = Annotated[str, AfterValidator(request_id_of)]
 Units = Annotated[float, Field(description="units, a finite number of at most 9000000000")]
 Cursor = Annotated[str | None, Field(max_length=300, description="next_cursor of the page before")]
 Limit = Annotated[int, Field(ge=1, le=1000)]
 Moment = Annotated[
     str | None, Field(max_length=64, description="ISO 8601, or how long ago: 90s, 15m, 1h, 7d")
 ]
+
+
+class Operation(StrEnum):
+    """What a recharge does."""
+
+    ADD = "add"
+    SET = "set"
+    RESET = "reset"
+
+
+CHANGES = {Operation.ADD: Change.RECHARGE, Operation.SET: Change.SET, Operation.RESET: Change.RESET}
 
 
 class Nothing(Body):
@@ -29,17 +59,32 @@ class NewQuota(Body):
 
     id: str
     name: str | None = None
-    capacity: Units
-    refill_rate: Units = Field(description="units per second; 0 never refills")
+    kind: Annotated[QuotaKind, Field(strict=False)] = QuotaKind.BUCKET
+    capacity: Units = Field(default=0, description="of a bucket, which needs it")
+    refill_rate: Units = Field(default=0, description="of a bucket: units per second; 0 never refills")
+    total: Units = Field(default=0, description="of an allowance: prepaid units, which it needs")
+    reset_cron: str | None = Field(default=None, description="when an allowance has its total again")
+    timezone: str | None = Field(default=None, description="of reset_cron")
     enabled: bool = True
 
 
 class QuotaChange(Body):
-    """What to change of a quota, at once and without a restart."""
+    """What to change of a quota, at once and without a restart; the total of an allowance, from its next reset on."""
 
     capacity: Units = 0
     refill_rate: Units = 0
+    total: Units = 0
+    reset_cron: str | None = None
+    timezone: str | None = None
     enabled: bool = True
+
+
+class Recharge(Body):
+    """What to do to prepaid units: `add` some, `set` what remains, or `reset` to the total (or to `amount`)."""
+
+    operation: Annotated[Operation, Field(strict=False)]
+    amount: Units | None = None
+    request_id: RequestId | None = Field(default=None, description="the same one happens once")
 
 
 class Acquire(Body):
@@ -47,6 +92,13 @@ class Acquire(Body):
 
     cost: Units = 1
     key: str | None = None
+
+
+class CleanupWish(Body):
+    """What to remove now: what is older than `days` (default: the settings'), with `force` also when it is off."""
+
+    days: Annotated[int, Field(ge=1, le=36_500)] | None = None
+    force: bool = False
 
 
 class NewOverride(Body):

@@ -4,10 +4,11 @@ from dataclasses import asdict, dataclass
 from http import HTTPStatus
 from typing import Generic, TypeVar
 
+from quotaflow.amounts import MICRO
 from quotaflow.control.quotas import QuotaView
 from quotaflow.control.tasks import TaskView
 from quotaflow.edges.http.moments import iso, iso_or_none
-from quotaflow.model import MICRO, Override, Reason, Status
+from quotaflow.model import Override, QuotaKind, Reason, Status
 from quotaflow.records import Trace
 from quotaflow.store import TaskSummary
 
@@ -36,7 +37,10 @@ class Listed(Generic[T]):
 
 @dataclass(frozen=True, slots=True)
 class QuotaShown:
-    """A quota. `remaining`, `allowed` and `limited` are live; null while Redis is away."""
+    """A quota. `remaining`, `allowed` and `limited` are live; null while Redis is away.
+
+    `total` is what a prepaid one begins with, and again when it is reset; that and the next two are null for a bucket.
+    """
 
     id: str
     name: str
@@ -48,6 +52,9 @@ class QuotaShown:
     remaining: float | None
     allowed: int | None
     limited: int | None
+    total: float | None = None
+    reset_cron: str | None = None
+    timezone: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,7 +145,7 @@ def quota_shown(view: QuotaView) -> QuotaShown:
     return QuotaShown(
         id=quota.id,
         name=quota.name,
-        kind="bucket",
+        kind=quota.kind,
         capacity=quota.capacity,
         refill_rate=quota.refill_rate,
         enabled=quota.enabled,
@@ -146,6 +153,9 @@ def quota_shown(view: QuotaView) -> QuotaShown:
         remaining=level.remaining if level else None,
         allowed=level.allowed if level else None,
         limited=level.limited if level else None,
+        total=quota.capacity if quota.kind is QuotaKind.ALLOWANCE else None,
+        reset_cron=quota.reset_cron,
+        timezone=quota.timezone,
     )
 
 

@@ -1,0 +1,188 @@
+-- consume: charge prepaid allowances, and the buckets that are named with them, all or none; each charge is a ledger
+-- fact in the journal. Requests are decided in the order given; a refusal does not block the later ones. A request id
+-- that was charged before is answered from its record and charges nothing. Cost 0 looks without taking.
+-- uses       fence bucket counters allowance requests journal
+-- KEYS[1]    qf:{p0}:meta                 hash    the marker; `backlog` counts journalled facts not yet in SQL
+-- KEYS[2]    qf:{p0}:journal              stream
+-- KEYS[3]    qf:{p0}:requests             hash    how many records there are
+-- KEYS[4]    qf:{p0}:reserved             zset    record of a held charge -> when it is given back, microseconds
+-- KEYS[5+]   first the allowances, two keys each: qf:{p0}:allowance:<id> hash, qf:{p0}:refused:<id> stream
+--            then the buckets, three keys each: qf:{p0}:quota:<id>, qf:{p0}:level:<id>, qf:{p0}:refused:<id> as in acquire
+--            then one for each request: qf:{p0}:request:<caller>:<request id> string, its record
+-- ARGV[1]    backlog_max    facts; at this many nothing is charged
+-- ARGV[2]    requests_max   records; at this many no new id is charged
+-- ARGV[3]    allowances     how many
+-- ARGV[4]    buckets        how many
+-- ARGV[5+]   per request, four values:
+--            event id       of its first fact; the next are "<event id>.2" ...
+--            what is asked  "<lifetime of the record, ms> <hold, us; 0 none> <place> <cost> ...": places count the
+--                           allowances, then the buckets, from 1; costs in micro-units, integer 0 .. 9e15
+--            parts          the same for the record, readable
+--            rest           " key=value ..." for the facts
+-- reply      one text of numbers and words, five for each request: word (granted|limited|exhausted|impossible|expired|
+--            disabled|missing|cancelled|conflict|backlog|full), place that decided, what remains there in micro-units
+--            (-1: not metered), retry_after_us (-1 never), 1 when it was charged before
+local lost = fenced(KEYS[1])
+if lost then return lost end
+local now = now_us()
+local backlog_max, requests_max = whole(ARGV[1]), whole(ARGV[2])
+local allowances_count, buckets_count = whole(ARGV[3]), whole(ARGV[4])
+local items_count = (#ARGV - 4) / 4
+if not (backlog_max and requests_max and allowances_count and buckets_count) then
+  return redis.error_reply('INVALID numbers')
+end
+local first_bucket = 5 + allowances_count * 2
+local first_request = first_bucket + buckets_count * 3
+if items_count < 1 or #KEYS ~= first_request + items_count - 1 then return redis.error_reply('INVALID keys') end
+
+local records = redis.call('MGET', unpack(KEYS, first_request))
+local items = {}
+for number = 1, items_count do
+  local at, item = 1 + number * 4, { parts = {} }
+  local numbers = {}
+  for word in string.gmatch(ARGV[at + 1], '%S+') do numbers[#numbers + 1] = whole(word) or -1 end
+  item.event, item.text, item.rest = ARGV[at], ARGV[at + 2], ARGV[at + 3]
+  item.lifetime_ms, item.hold = numbers[1], numbers[2]
+  for place = 3, #numbers, 2 do
+    local slot, cost = numbers[place], numbers[place + 1]
+    if not cost or cost < 0 or slot < 1 or slot > allowances_count + buckets_count then
+      return redis.error_reply('INVALID place or cost')
+    end
+    item.parts[#item.parts + 1] = { slot = slot, cost = cost }
+  end
+  if #item.parts == 0 or item.lifetime_ms < 1 or item.hold < 0 then return redis.error_reply('INVALID request') end
+  item.key = KEYS[first_request + number - 1]
+  items[number] = item
+end
+
+local holders = {} -- by place: an allowance or a bucket
+for number = 1, allowances_count do
+  holders[number] = open_allowance(KEYS[3 + number * 2], now)
+  redis.call('XLEN', KEYS[4 + number * 2])
+end
+for number = 1, buckets_count do
+  local key = first_bucket + (number - 1) * 3
+  local quota = open_quota(KEYS[key])
+  redis.call('XLEN', KEYS[key + 2])
+  holders[allowances_count + number] = open_bucket(quota, KEYS[key], '', redis.call('GET', KEYS[key + 1]), now)
+end
+redis.call('XLEN', KEYS[2])
+redis.call('ZCARD', KEYS[4])
+local requests = open_requests(KEYS[3], now)
+local backlog = whole(redis.call('HGET', KEYS[1], 'backlog') or '0')
+
+local RANK = { granted = 0, limited = 1, exhausted = 2, impossible = 3, expired = 4, disabled = 5, missing = 6 }
+local facts, known, reply = {}, {}, {}
+for number, item in ipairs(items) do known[item.key] = read_request(records[number]) end
+
+local function says(part)
+  if part.slot <= allowances_count then return allows(holders[part.slot], part.cost, now) end
+  return verdict(holders[part.slot], part.cost)
+end
+
+local function wait_of(part, word)
+  if word ~= 'limited' then return word == 'granted' and 0 or -1 end
+  local holder = holders[part.slot]
+  if part.slot <= allowances_count then return wait_for(holder.pace, A_REQUEST, now) end
+  return wait_for(holder, part.cost, now)
+end
+
+-- What is hardest to overcome decides; of two waits the longer one; if all is granted, the first part speaks.
+local function judge(item)
+  local worst, severest, longest = item.parts[1], 0, 0
+  for _, part in ipairs(item.parts) do
+    local word = says(part)
+    local rank, wait = RANK[word], wait_of(part, word)
+    if rank > severest or (rank == severest and wait > longest) then worst, severest, longest = part, rank, wait end
+  end
+  return worst, says(worst)
+end
+
+local function left_of(slot)
+  local holder = holders[slot]
+  if slot > allowances_count then return holder.level end
+  if not holder.seq then return 0 end
+  return holder.metered and holder.remaining or -1
+end
+
+local function answer(word, slot, left, wait, again)
+  local size = #reply
+  reply[size + 1], reply[size + 2], reply[size + 3] = word, slot, digits(left)
+  reply[size + 4], reply[size + 5] = digits(wait), again
+end
+
+local function refuse(item, part, word)
+  local wait = wait_of(part, word)
+  local holder = holders[part.slot]
+  if part.slot > allowances_count then holder = holder.quota end
+  if part.cost > 0 then holder.limited, holder.word, holder.retry = holder.limited + 1, word, wait end
+  answer(word, part.slot, left_of(part.slot), wait, 0)
+end
+
+local function take(item)
+  local written = 0
+  for _, part in ipairs(item.parts) do
+    local holder, cost = holders[part.slot], part.cost
+    if part.slot <= allowances_count then
+      written = written + 1
+      charge_allowance(holder, cost, facts, written == 1 and item.event or item.event .. '.' .. written, item.rest, now)
+    elseif cost > 0 then
+      holder.level, holder.taken = holder.level - cost, true
+      holder.quota.allowed = holder.quota.allowed + 1
+    end
+  end
+end
+
+-- Words that stand for no decision: the record, or no room to write one or the facts.
+local function barred(item, is_look)
+  local record = known[item.key]
+  if record and record.parts ~= item.text and record.state ~= 'cancelled' then return 'conflict' end
+  if record then return record.state == 'cancelled' and 'cancelled' or 'granted', record end
+  if is_look then return nil end
+  if backlog + #facts / 2 >= backlog_max then return 'backlog' end
+  if requests.live >= requests_max then return 'full' end
+end
+
+for _, item in ipairs(items) do
+  local first = item.parts[1]
+  local is_look = first.cost == 0
+  local word, record = barred(item, is_look)
+  if word then
+    answer(word, first.slot, record and tonumber(record.after) or left_of(first.slot), 0, record and 1 or 0)
+  else
+    local part
+    part, word = judge(item)
+    if word ~= 'granted' then
+      refuse(item, part, word)
+    else
+      take(item)
+      local left = left_of(first.slot)
+      answer('granted', first.slot, left, 0, 0)
+      if not is_look then
+        item.record = (item.hold > 0 and 'held ' or 'charged ') .. item.event .. ' ' .. digits(left) .. ' ' .. item.text
+        known[item.key] = read_request(item.record)
+        requests.live = requests.live + 1 -- counts at once; save_request counts it where it stays
+      end
+    end
+  end
+end
+
+append(KEYS[1], KEYS[2], facts)
+for number = 1, allowances_count do
+  save_allowance(holders[number])
+  note_refused(holders[number], KEYS[4 + number * 2], now)
+end
+for number = 1, buckets_count do
+  local key, bucket = first_bucket + (number - 1) * 3, holders[allowances_count + number]
+  if bucket.taken or bucket.jumped then save_bucket(bucket, KEYS[key + 1], -1) end
+  note_decisions(KEYS[key], KEYS[key + 2], bucket.quota, now)
+end
+for _, item in ipairs(items) do
+  if item.record then
+    requests.live = requests.live - 1
+    save_request(requests, item.key, item.record, item.lifetime_ms, now)
+    if item.hold > 0 then redis.call('ZADD', KEYS[4], digits(now + item.hold), item.key) end
+  end
+end
+save_requests(requests)
+return table.concat(reply, ' ')

@@ -1,0 +1,65 @@
+-- Prepaid allowances: access tokens, and quotas of kind allowance. One hash each, amounts in micro-units:
+-- kind (allowance|count|hybrid|time), total, remaining, epoch, seq, expires_at_us (0 never), active, and for a pace of its
+-- own capacity, refill_rate, pace. `seq` counts the ledger facts of an `epoch`, so that SQL alone shows what is missing.
+
+local A_REQUEST = 1000000 -- what one request takes of a token's own pace
+
+-- Read an allowance. One that is not there has no seq and is `missing`.
+local function open_allowance(key, now)
+  local fields = redis.call('HMGET', key, 'kind', 'total', 'remaining', 'epoch', 'seq', 'expires_at_us', 'active',
+    'capacity', 'refill_rate', 'pace', 'allowed')
+  local it = { key = key, id = string.sub(key, 19), seq = whole(fields[5]), limited = 0, retry = 0, jumps = 0 }
+  if not it.seq then return it end
+  it.total, it.remaining, it.epoch = whole(fields[2]) or 0, whole(fields[3]) or 0, whole(fields[4])
+  it.expires, it.active, it.metered = whole(fields[6]) or 0, fields[7] == '1', fields[1] ~= 'time'
+  it.allowed = whole(fields[11]) or 0
+  local capacity, rate = whole(fields[8]), whole(fields[9])
+  if capacity and rate then
+    local level, at = string.match(fields[10] or '', '^(%d+) (%d+)$')
+    level, at = tonumber(level) or capacity, tonumber(at) or now
+    level, at = refilled(level, at, now, capacity, rate)
+    it.pace = { capacity = capacity, rate = rate, level = level, at = at }
+  end
+  return it
+end
+
+-- What stands between an allowance and a cost.
+local function allows(it, cost, now)
+  if not it.seq then return 'missing' end
+  if not it.active then return 'disabled' end
+  if it.expires > 0 and now >= it.expires then return 'expired' end
+  if it.metered and cost > it.remaining then return 'exhausted' end
+  if it.pace and cost > 0 and it.pace.level < A_REQUEST then return 'limited' end
+  return 'granted'
+end
+
+-- Change what remains and write the ledger fact of it. `rest` is " key=value ..." or empty.
+local function post(it, facts, event, action, change, rest, now)
+  local before = it.remaining
+  it.remaining, it.seq, it.changed = before + change, it.seq + 1, true
+  facts[#facts + 1] = event
+  facts[#facts + 1] = string.format(
+    'ledger subject=%s action=%s before=%.0f change=%.0f after=%.0f epoch=%.0f seq=%.0f at=%.0f%s',
+    it.id, action, before, change, it.remaining, it.epoch, it.seq, now, rest)
+end
+
+-- Take a cost that it allows: the request's step of its pace, and the units with their fact.
+local function charge_allowance(it, cost, facts, event, rest, now)
+  if cost == 0 then return end
+  it.allowed, it.changed = it.allowed + 1, true
+  if it.pace then it.pace.level = it.pace.level - A_REQUEST end
+  if it.metered then post(it, facts, event, 'consume', -cost, rest, now) end
+end
+
+local function save_allowance(it)
+  if not it.changed then return end
+  local fields = { 'allowed', digits(it.allowed) }
+  if it.metered then
+    fields[3], fields[4], fields[5], fields[6] = 'remaining', digits(it.remaining), 'seq', digits(it.seq)
+  end
+  if it.pace then
+    fields[#fields + 1] = 'pace'
+    fields[#fields + 1] = level_text(it.pace)
+  end
+  redis.call('HSET', it.key, unpack(fields))
+end

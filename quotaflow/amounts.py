@@ -1,0 +1,77 @@
+"""Numbers and ids that people give, checked and made exact."""
+
+import math
+import re
+import unicodedata
+from decimal import Decimal
+
+from quotaflow.errors import InvalidInput
+
+MICRO = 1_000_000
+MAX_UNITS = 9_000_000_000
+MAX_MICRO = MAX_UNITS * MICRO  # 9e15 < 2**53: exact in a Lua double
+MAX_ID_BYTES = 128
+
+_PLAIN_ID = re.compile(r"[A-Za-z0-9_.-]{1,128}").fullmatch
+
+
+def amount_micro(value: object, *, field: str, minimum: int = 0) -> int:
+    """Turn units into micro-units.
+
+    :raises InvalidInput: for anything but a finite number in [minimum micro-units, 9e9 units].
+    """
+    if isinstance(value, bool) or not isinstance(value, int | float | Decimal):
+        raise InvalidInput(f"{field} must be a number, not {type(value).__name__}", field=field)
+    if not math.isfinite(value):
+        raise InvalidInput(f"{field} must be a finite number", field=field)
+    if value < 0 or value > MAX_UNITS:
+        least = f"{minimum / MICRO:f}" if minimum else "0"
+        raise InvalidInput(f"{field} must be between {least} and {MAX_UNITS:,} units", field=field)
+    micro = round(value * MICRO)
+    if micro < minimum or (value > 0 and micro == 0):
+        raise InvalidInput(f"{field} must be at least {max(minimum, 1) / MICRO:f} units", field=field)
+    return micro
+
+
+def cost_micro(value: object, *, field: str = "cost") -> int:
+    """Turn a cost into micro-units; 0 looks without taking.
+
+    :raises InvalidInput: also for what is not a multiple of 1e-6: a charge is never rounded.
+    """
+    if type(value) is int and 0 <= value <= MAX_UNITS:  # nearly every call; a twentieth of what follows
+        return value * MICRO
+    micro = amount_micro(value, field=field)
+    if isinstance(value, Decimal | float) and micro / MICRO != float(value):
+        raise InvalidInput(f"{field} must be a multiple of 0.000001", field=field)
+    return micro
+
+
+def wait_s(value: object, *, field: str = "wait") -> float:
+    """Check how long somebody would wait.
+
+    :raises InvalidInput: for anything but a finite number of seconds, 0 or more.
+    """
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise InvalidInput(f"{field} must be a number of seconds, not {type(value).__name__}", field=field)
+    if not math.isfinite(value) or value < 0:
+        raise InvalidInput(f"{field} must be a finite number of seconds, 0 or more", field=field)
+    return float(value)
+
+
+def check_id(value: object, *, field: str = "id") -> str:
+    """Normalise an id to NFC; two ids that look the same are the same.
+
+    :raises InvalidInput: empty, longer than 128 bytes, surrounding space, or control characters.
+    """
+    if not isinstance(value, str):
+        raise InvalidInput(f"{field} must be text, not {type(value).__name__}", field=field)
+    if _PLAIN_ID(value):
+        return value
+    text = value if value.isascii() else unicodedata.normalize("NFC", value)
+    if not text or text != text.strip():
+        raise InvalidInput(f"{field} must not be empty nor begin or end with space", field=field)
+    if not text.isprintable() and any(unicodedata.category(char) in ("Cc", "Cs") for char in text):
+        raise InvalidInput(f"{field} must not contain control characters", field=field)
+    if len(text.encode()) > MAX_ID_BYTES:
+        raise InvalidInput(f"{field} must be at most {MAX_ID_BYTES} bytes of UTF-8", field=field)
+    return text

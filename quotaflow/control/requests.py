@@ -1,0 +1,52 @@
+"""Requests for prepaid units, read and answered. Pure."""
+
+from collections.abc import Sequence
+
+from quotaflow.amounts import MICRO
+from quotaflow.errors import IdempotencyConflict, NotFound, QuotaExceeded
+from quotaflow.ledger import HOLD_PREFIX, Action, Charge, LedgerRow, Part, Request, RequestState
+from quotaflow.limiter.orders import Order
+from quotaflow.model import Reason
+
+_STATES = {Action.CONSUME: RequestState.CHARGED, Action.REFUND: RequestState.REFUNDED}
+
+
+def request_of(subject: str, request_id: str, rows: Sequence[LedgerRow]) -> Request | None:
+    """Make a request of what the ledger says about its id. Pure."""
+    own = [row for row in rows if row.subject == subject and row.action in _STATES]
+    if not own:
+        return None
+    event_id = own[0].event_id
+    parts = [Part(subject, -own[0].change_micro)]
+    parts += [
+        Part(row.subject, -row.change_micro)
+        for row in rows
+        if row.action is Action.CONSUME and row.event_id.startswith(f"{event_id}.") and row.subject != subject
+    ]
+    state = _STATES[own[-1].action]
+    if state is RequestState.CHARGED and request_id.startswith(HOLD_PREFIX):
+        state = RequestState.HELD
+    return Request(subject, request_id, state, tuple(parts), own[0].after_micro / MICRO)
+
+
+def again(order: Order, known: Request) -> Charge:
+    """Answer a request that the ledger remembers.
+
+    :raises IdempotencyConflict: it was another one.
+    """
+    if known.parts[0].cost_micro != order.parts[0].cost_micro:
+        raise IdempotencyConflict(f'the request id "{order.request_id}" was used before with other arguments')
+    subject = order.subject
+    return Charge(
+        True, subject, subject, known.remaining, 0.0, Reason.GRANTED, order.request_id, repeated=True
+    )
+
+
+def refusal_of(charge: Charge) -> Exception:
+    """Return the error of a refused charge, for callers who want one."""
+    if charge.reason is Reason.MISSING:
+        return NotFound(f'no quota or token "{charge.decided_by}"')
+    text = f'"{charge.decided_by}" refuses: {charge.reason}'
+    if charge.retry_after is not None:
+        text += f"; it has units again in {charge.retry_after:.3g} s"
+    return QuotaExceeded(text, quota_id=charge.decided_by, retry_after=charge.retry_after)

@@ -1,0 +1,139 @@
+"""The terms of an access token, checked: how long, how much, how fast. Pure."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from quotaflow.amounts import MICRO, amount_micro
+from quotaflow.errors import InvalidInput
+from quotaflow.ledger import DAY_US, AccessToken, Change, QuotaType
+from quotaflow.limiter.allowances import Definition
+
+PER_MINUTE_MAX = 1_000_000_000
+DAYS_MAX = 36_500
+EMAIL_CHARS = 320
+LATEST_US = 9_000_000_000_000_000  # in the year 2255: scripts in Redis know no larger number
+
+
+@dataclass(frozen=True, slots=True)
+class Validity:
+    """Until when a token is valid: `add` so many days from now (or from its end), `set` a moment, or `unlimited`."""
+
+    operation: str
+    days: int | None = None
+    until_us: int | None = None
+
+    def end_us(self, now_us: int, before_us: int | None = None) -> int | None:
+        """Return the moment it ends, None for never. Days are added to what is left.
+
+        :raises InvalidInput: naming the field.
+        """
+        match self.operation:
+            case "unlimited":
+                return None
+            case "add":
+                if self.days is None or isinstance(self.days, bool) or not 1 <= self.days <= DAYS_MAX:
+                    raise InvalidInput(f"days must be 1 to {DAYS_MAX} with operation add", field="days")
+                return _sound(max(now_us, before_us or now_us) + self.days * DAY_US, "days")
+            case "set":
+                if self.until_us is None or self.until_us <= now_us:
+                    raise InvalidInput(
+                        "specific_date must be in the future with operation set", field="specific_date"
+                    )
+                return _sound(self.until_us, "specific_date")
+        raise InvalidInput("operation must be add, set or unlimited", field="operation")
+
+
+def _sound(end_us: int, field: str) -> int:
+    if end_us > LATEST_US:
+        raise InvalidInput(f"{field} must lead to no later than the year 2254", field=field)
+    return end_us
+
+
+def definition_of(token: AccessToken) -> Definition:
+    """Return what Redis must know of a token. Its own rate lets `burst` requests through at once."""
+    per_minute = token.rate_limit_per_minute
+    burst = token.rate_limit_burst or per_minute or 0
+    return Definition(
+        subject=token.id,
+        kind=token.quota_type,
+        version=token.version,
+        total_micro=token.total_micro or 0,
+        expires_us=token.expires_us,
+        active=token.active and token.deleted_us is None,
+        pace=None if per_minute is None else (burst * MICRO, max(1, per_minute * MICRO // 60)),
+    )
+
+
+def change_micro(change: Change, amount: object) -> int | None:
+    """Check the amount of a change.
+
+    :raises InvalidInput: missing, negative, zero for a recharge, or above 9e9 units.
+    """
+    if change is Change.EXPIRE:
+        return None
+    if amount is None:
+        if change is Change.RESET:
+            return None
+        raise InvalidInput("amount is missing", field="amount")
+    return amount_micro(amount, field="amount", minimum=1 if change is Change.RECHARGE else 0)
+
+
+def changed_of(token: AccessToken, fields: Mapping[str, Any]) -> AccessToken:
+    """Return a token with some fields changed."""
+    values = {name: getattr(token, name) for name in AccessToken.__dataclass_fields__}
+    return AccessToken(**(values | dict(fields)))
+
+
+def check_kind(token: AccessToken) -> None:
+    """Check what belongs together.
+
+    :raises InvalidInput: naming the field.
+    """
+    if token.quota_type is QuotaType.HYBRID and token.expires_us is None:
+        raise InvalidInput(
+            "a hybrid token needs an end: operation add with days, or set with specific_date",
+            field="operation",
+        )
+    if token.rate_limit_burst is not None and token.rate_limit_per_minute is None:
+        raise InvalidInput("rate_limit_burst needs rate_limit_per_minute", field="rate_limit_burst")
+
+
+def total_of(quota_type: QuotaType, total: object) -> int | None:
+    """Check the units a token begins with.
+
+    :raises InvalidInput: missing where units are counted, given where they are not, or no number above 0.
+    """
+    if not quota_type.is_metered:
+        if total is not None:
+            raise InvalidInput(
+                "a token of type time counts no units: leave total_quota out", field="total_quota"
+            )
+        return None
+    if total is None:
+        raise InvalidInput(f"total_quota is needed with quota_type {quota_type}", field="total_quota")
+    return amount_micro(total, field="total_quota", minimum=1)
+
+
+def per_minute_of(value: object, field: str) -> int | None:
+    """Check a number of requests.
+
+    :raises InvalidInput: not a whole number from 1 to 1e9.
+    """
+    if value is None:
+        return None
+    if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= PER_MINUTE_MAX:
+        raise InvalidInput(f"{field} must be a whole number from 1 to {PER_MINUTE_MAX}", field=field)
+    return value
+
+
+def email_of(value: object) -> str:
+    """Check an address, roughly: it is a label here, nothing is sent to it.
+
+    :raises InvalidInput: no text of at most 320 characters with an @ inside and no space.
+    """
+    if not isinstance(value, str) or len(value) > EMAIL_CHARS or "@" not in value[1:-1]:
+        raise InvalidInput("email must be an address like name@example.com", field="email")
+    if not value.isprintable() or " " in value:
+        raise InvalidInput("email must not contain spaces or control characters", field="email")
+    return value

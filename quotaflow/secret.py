@@ -1,0 +1,55 @@
+"""Secrets of access tokens: `qf_`, 256 random bits and a checksum, in base 62. Only hashes are kept.
+
+The checksum (CRC-32, as in GitHub's tokens) tells a mistyped secret from a wrong one without asking anybody.
+"""
+
+import hashlib
+import re
+import zlib
+from collections.abc import Callable
+from typing import NamedTuple
+
+from quotaflow.ledger import TOKEN_PREFIX
+
+PREFIX = "qf_"
+RANDOM_BYTES = 32
+SHOWN = 6  # random characters that identify it for people: 36 of 256 bits
+
+_DIGITS = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
+_BODY, _SUM = 43, 6  # digits of 256 and of 32 bits
+_SECRET = re.compile(rf"{PREFIX}([0-9A-Za-z]{{{_BODY}}})([0-9A-Za-z]{{{_SUM}}})").fullmatch
+
+
+class Known(NamedTuple):
+    """What is kept of a secret. The id is the first half of its hash, so that whoever has it need not look it up."""
+
+    id: str
+    token_hash: str
+    prefix: str
+
+
+def make(random_bytes: Callable[[int], bytes]) -> str:
+    """Make a secret."""
+    body = _base62(int.from_bytes(random_bytes(RANDOM_BYTES)), _BODY)
+    return PREFIX + body + _checksum(body)
+
+
+def known_of(secret: str) -> Known | None:
+    """Return what is kept of a secret; None for text that is none."""
+    found = _SECRET(secret)
+    if found is None or _checksum(found[1]) != found[2]:
+        return None
+    digest = hashlib.sha256(secret.encode()).hexdigest()
+    return Known(TOKEN_PREFIX + digest[:32], digest, secret[: len(PREFIX) + SHOWN])
+
+
+def _checksum(body: str) -> str:
+    return _base62(zlib.crc32(body.encode()), _SUM)
+
+
+def _base62(number: int, width: int) -> str:
+    digits = []
+    for _ in range(width):
+        number, digit = divmod(number, 62)
+        digits.append(_DIGITS[digit])
+    return "".join(reversed(digits))

@@ -1,0 +1,1 @@
+"""Chaos: real servers, real processes, random faults by a seed, and invariants checked from SQL and Redis alone."""
