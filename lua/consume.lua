@@ -40,6 +40,7 @@ local items = {}
 for number = 1, items_count do
   local at, item = 1 + number * 4, { parts = {} }
   local numbers = {}
+  item.is_look = true
   for word in string.gmatch(ARGV[at + 1], '%S+') do numbers[#numbers + 1] = whole(word) or -1 end
   item.event, item.text, item.rest = ARGV[at], ARGV[at + 2], ARGV[at + 3]
   item.lifetime_ms, item.hold = numbers[1], numbers[2]
@@ -49,6 +50,7 @@ for number = 1, items_count do
       return redis.error_reply('INVALID place or cost')
     end
     item.parts[#item.parts + 1] = { slot = slot, cost = cost }
+    if cost > 0 then item.is_look = false end
   end
   if #item.parts == 0 or item.lifetime_ms < 1 or item.hold < 0 then return redis.error_reply('INVALID request') end
   item.key = KEYS[first_request + number - 1]
@@ -93,6 +95,7 @@ local function judge(item)
   for _, part in ipairs(item.parts) do
     local word = says(part)
     local rank, wait = RANK[word], wait_of(part, word)
+    if wait < 0 then wait = FOREVER end
     if rank > severest or (rank == severest and wait > longest) then worst, severest, longest = part, rank, wait end
   end
   return worst, says(worst)
@@ -134,19 +137,18 @@ local function take(item)
 end
 
 -- Words that stand for no decision: the record, or no room to write one or the facts.
-local function barred(item, is_look)
+local function barred(item)
   local record = known[item.key]
   if record and record.parts ~= item.text and record.state ~= 'cancelled' then return 'conflict' end
   if record then return record.state == 'cancelled' and 'cancelled' or 'granted', record end
-  if is_look then return nil end
+  if item.is_look then return nil end
   if backlog + #facts / 2 >= backlog_max then return 'backlog' end
   if requests.live >= requests_max then return 'full' end
 end
 
 for _, item in ipairs(items) do
   local first = item.parts[1]
-  local is_look = first.cost == 0
-  local word, record = barred(item, is_look)
+  local word, record = barred(item)
   if word then
     answer(word, first.slot, record and tonumber(record.after) or left_of(first.slot), 0, record and 1 or 0)
   else
@@ -158,7 +160,7 @@ for _, item in ipairs(items) do
       take(item)
       local left = left_of(first.slot)
       answer('granted', first.slot, left, 0, 0)
-      if not is_look then
+      if not item.is_look then
         item.record = (item.hold > 0 and 'held ' or 'charged ') .. item.event .. ' ' .. digits(left) .. ' ' .. item.text
         known[item.key] = read_request(item.record)
         requests.live = requests.live + 1 -- counts at once; save_request counts it where it stays
@@ -181,7 +183,10 @@ for _, item in ipairs(items) do
   if item.record then
     requests.live = requests.live - 1
     save_request(requests, item.key, item.record, item.lifetime_ms, now)
-    if item.hold > 0 then redis.call('ZADD', KEYS[4], digits(now + item.hold), item.key) end
+    if item.hold > 0 then -- its record stays until the units are settled or went back, however late that is
+      redis.call('PERSIST', item.key)
+      redis.call('ZADD', KEYS[4], digits(now + item.hold), item.key)
+    end
   end
 end
 save_requests(requests)

@@ -44,10 +44,12 @@ if act == 'sweep' then
   if not due or due > now then return { 'kept', record.state } end
 end
 
+local MOST = 9000000000000000 -- scripts read no larger number
 local facts, opened = {}, {}
 for number = 1, #KEYS - 5 do
   local it, back = open_allowance(KEYS[5 + number], now), whole(ARGV[6 + number])
   if not back then return redis.error_reply('INVALID units') end
+  if it.seq then back = math.min(back, MOST - it.remaining) end
   -- A settlement is recorded also when nothing goes back: SQL must know that nothing is held any more.
   if it.seq and it.metered and (back > 0 or act == 'settle') then
     local event = #facts == 0 and ARGV[3] or ARGV[3] .. '.' .. (#facts / 2 + 1)

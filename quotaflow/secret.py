@@ -1,4 +1,4 @@
-"""Secrets of access tokens: `qf_`, 256 random bits and a checksum, in base 62. Only hashes are kept.
+"""Secrets of access tokens: `qf_`, 256 random bits in base 62, a checksum in hex. Only hashes are kept.
 
 The checksum (CRC-32, as in GitHub's tokens) tells a mistyped secret from a wrong one without asking anybody.
 """
@@ -16,8 +16,8 @@ RANDOM_BYTES = 32
 SHOWN = 6  # random characters that identify it for people: 36 of 256 bits
 
 _DIGITS = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
-_BODY, _SUM = 43, 6  # digits of 256 and of 32 bits
-_SECRET = re.compile(rf"{PREFIX}([0-9A-Za-z]{{{_BODY}}})([0-9A-Za-z]{{{_SUM}}})").fullmatch
+_BODY = 43  # digits of 256 bits
+_SECRET = re.compile(rf"{PREFIX}([0-9A-Za-z]{{{_BODY}}})([0-9a-f]{{8}})").fullmatch
 
 
 class Known(NamedTuple):
@@ -44,7 +44,7 @@ def known_of(secret: str) -> Known | None:
 
 
 def _checksum(body: str) -> str:
-    return _base62(zlib.crc32(body.encode()), _SUM)
+    return f"{zlib.crc32(body.encode()):08x}"
 
 
 def _base62(number: int, width: int) -> str:

@@ -16,14 +16,21 @@ class LossyProxy:
         self.chance = chance
         self._random = random.Random(seed)  # noqa: S311  a seed makes it repeatable
         self.lost = 0
+        self.connections: set[asyncio.Task[None]] = set()  # the loop itself keeps only weak references
 
     @property
     def url(self) -> str:
         """What a client takes."""
         return f"unix://{self.here}"
 
-    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        """Serve one connection until a reply is lost or either side has gone."""
+    def accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """Serve one more connection."""
+        task = asyncio.get_running_loop().create_task(self._serve(reader, writer))
+        self.connections.add(task)
+        task.add_done_callback(self.connections.discard)
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+
         with contextlib.suppress(OSError, asyncio.CancelledError):
             behind_reader, behind_writer = await asyncio.open_unix_connection(str(self.target))
             with contextlib.closing(behind_writer):
@@ -41,8 +48,11 @@ class LossyProxy:
 @contextlib.asynccontextmanager
 async def lossy(proxy: LossyProxy) -> AsyncIterator[LossyProxy]:
     """Run a proxy."""
-    server = await asyncio.start_unix_server(proxy.serve, str(proxy.here))
+    server = await asyncio.start_unix_server(proxy.accept, str(proxy.here))
     try:
         yield proxy
     finally:
         server.close()
+        for connection in list(proxy.connections):
+            connection.cancel()
+        await asyncio.gather(*proxy.connections, return_exceptions=True)

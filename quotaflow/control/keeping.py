@@ -4,10 +4,11 @@ Reservations whose time is up go back, quotas with a `reset_cron` begin their ne
 life of Redis that is over is taken again.
 """
 
+import contextlib
 from collections.abc import Callable, Iterable
 
 from quotaflow.control.charges import Charges
-from quotaflow.errors import QuotaflowError
+from quotaflow.errors import InvalidInput, NotFound, QuotaflowError
 from quotaflow.ledger import Change, LedgerEntry
 from quotaflow.limiter.allowances import PERIOD, Allowances
 from quotaflow.log import Event, get_logger
@@ -83,9 +84,10 @@ class Keeper:
             log.warning(Event.ORPHAN_FOUND, subject=orphan.subject, event_id=orphan.event_id)
             if (taken := -orphan.change_micro) > 0:
                 act_id = f"orphan-{orphan.event_id}"
-                await self._allowances.change(
-                    orphan.subject, Change.ADJUST, taken, act_id=act_id, actor="orphan"
-                )
+                with contextlib.suppress(NotFound, InvalidInput):  # removed, or not metered any more
+                    await self._allowances.change(
+                        orphan.subject, Change.ADJUST, taken, act_id=act_id, actor="orphan"
+                    )
             self._orphans.pop(0)
 
 

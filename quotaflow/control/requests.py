@@ -16,6 +16,7 @@ def request_of(subject: str, request_id: str, rows: Sequence[LedgerRow]) -> Requ
     own = [row for row in rows if row.subject == subject and row.action in _STATES]
     if not own:
         return None
+    own.sort(key=lambda row: (row.epoch, row.seq))  # event ids of several hosts do not tell what came first
     event_id = own[0].event_id
     parts = [Part(subject, -own[0].change_micro)]
     parts += [
@@ -34,7 +35,8 @@ def again(order: Order, known: Request) -> Charge:
 
     :raises IdempotencyConflict: it was another one.
     """
-    if known.parts[0].cost_micro != order.parts[0].cost_micro:
+    asked = {part for part in order.parts if not part.is_bucket and part.cost_micro}
+    if asked != {*known.parts}:
         raise IdempotencyConflict(f'the request id "{order.request_id}" was used before with other arguments')
     subject = order.subject
     return Charge(

@@ -21,6 +21,7 @@ from quotaflow.errors import InvalidInput, NotOpen, TokenRefused, Unavailable
 from quotaflow.ledger import AccessToken, Change, Charge, Holding, LedgerRow, Part, QuotaType
 from quotaflow.limiter.allowances import Allowances
 from quotaflow.log import Event, get_logger
+from quotaflow.model import Reason
 from quotaflow.store import LogFilter, Page, Store, TokenFilter
 from quotaflow.timing import Clock
 
@@ -86,14 +87,11 @@ class TokenDesk:
         quotas: Costs = (),
     ) -> Charge:
         """Do the same for a token by its id; whoever calls this has seen the secret."""
-        units = cost_micro(cost)
-        named = dict(quotas) if isinstance(quotas, Mapping) else dict.fromkeys(quotas, cost)
-        shared = {
-            check_id(name, field="quotas"): cost_micro(each, field="quotas") for name, each in named.items()
-        }
-        parts = [Part(token_id, units), *self._name_quotas(shared)]
+        parts = [Part(token_id, cost_micro(cost))]
+        if quotas:
+            parts += self._name_quotas(_shared(quotas, cost))
         charge = await self._charges.charge(parts, request_id=request_id)
-        if charge.reason == "missing" and charge.decided_by == token_id:
+        if charge.reason is Reason.MISSING and charge.decided_by == token_id:
             raise TokenRefused("no access token has this secret")
         return charge
 
@@ -104,7 +102,7 @@ class TokenDesk:
         """
         known = secret.known_of(token)
         if known is None:
-            raise TokenRefused("this is not an access token; one begins with qf_ and has 52 characters")
+            raise TokenRefused("this is not an access token; one begins with qf_ and has 54 characters")
         return known.id
 
     # What people do
@@ -259,3 +257,9 @@ class TokenDesk:
             return await self._allowances.holdings(token_ids)
         except Unavailable:
             return {}
+
+
+def _shared(quotas: Costs, cost: object) -> dict[str, int]:
+    """Check what is asked of shared quotas."""
+    named = dict(quotas) if isinstance(quotas, Mapping) else dict.fromkeys(quotas, cost)
+    return {check_id(name, field="quotas"): cost_micro(each, field="quotas") for name, each in named.items()}

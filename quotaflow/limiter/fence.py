@@ -172,8 +172,13 @@ class Fence:
             raise Unavailable("waiting for a daemon to recover this Redis")
         async with self._incarnations.lock():
             if not await self._adopted(run_id):  # nobody else has recovered meanwhile
-                number = (await self._incarnations.read()).number + 1
-                await self._recover(number, run_id, recover)
+                await self._recover(await self._next_number(), run_id, recover)
+
+    async def _next_number(self) -> int:
+        """Return a number above all before it, also where SQL was restored and Redis has seen later ones."""
+        async with reaching(self._plain):
+            seen = await self._plain.hmget(keys.MARKER, "incarnation", "recovering")
+        return max((await self._incarnations.read()).number, *[int(number or 0) for number in seen]) + 1
 
     async def _adopted(self, run_id: str) -> bool:
         """Go on with the current incarnation, if this Redis has all of it."""

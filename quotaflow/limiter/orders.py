@@ -12,6 +12,7 @@ from quotaflow.limiter.decide import bucket_keys
 from quotaflow.model import Reason
 
 _REASONS = {str(reason): reason for reason in Reason}
+_new = tuple.__new__  # what NamedTuple's own way calls in the end, at a third of the time
 _BUCKET = "~"  # outside the alphabet of encoded ids
 
 
@@ -56,10 +57,10 @@ class ChargeLayout(NamedTuple):
         """Return ARGV."""
         found = [backlog_max, requests_max, str(len(self.allowances)), str(len(self.buckets))]
         for order in self.orders:
-            asked = [f"{self._place(part)} {part.cost_micro}" for part in order.parts]
+            asked = " ".join([f"{self._place(part)} {part.cost_micro}" for part in order.parts])
             found += (
                 order.event_id,
-                f"{order.lifetime_ms} {order.hold_us} {' '.join(asked)}",
+                f"{order.lifetime_ms} {order.hold_us} {asked}",
                 parts_text(order.parts),
                 f" request={facts.text_of(order.request_id)}",
             )
@@ -87,8 +88,9 @@ def _answer(
 ) -> Charge | QuotaflowError:
     remaining = None if left < 0 else left / MICRO
     if word == "granted":
-        return Charge(
-            True, order.parts[0].id, decided_by, remaining, 0.0, Reason.GRANTED, order.request_id, again
+        subject = order.parts[0].id
+        return _new(
+            Charge, (True, subject, decided_by, remaining, 0.0, Reason.GRANTED, order.request_id, again)
         )
     if word in _ERRORS:
         return _error(word, order.request_id)

@@ -11,7 +11,7 @@ from quotaflow.errors import Recovering
 from quotaflow.store.engine import Database
 from quotaflow.store.locks import Lock, lock
 
-BEATS = 5  # in the time after which a silent holder is taken for frozen
+BEATS = 10  # in a deadline; a holder that is silent for postgres.SILENT of it is taken for frozen
 LONGEST_S = 3_600.0  # a recovery that takes longer has hung, and others must get their chance
 
 

@@ -41,16 +41,18 @@ def decide_ledger(entries: Iterable[LedgerEntry], ends: Mapping[str, Place]) -> 
     return plan
 
 
-def balances_of(entries: Iterable[LedgerEntry]) -> dict[str, Balance]:
+def balances_of(entries: Iterable[LedgerEntry]) -> list[Balance]:
     """Return what each allowance has after these changes."""
-    found: dict[str, Balance] = {}
+    last: dict[str, LedgerEntry] = {}
+    totals: dict[str, int] = {}
     for entry in entries:
-        before = found.get(entry.subject)
-        total = entry.total_micro if entry.total_micro is not None else before and before.total_micro
-        found[entry.subject] = Balance(
-            entry.subject, entry.after_micro, entry.epoch, entry.seq, entry.created_us, total
-        )
-    return found
+        last[entry.subject] = entry
+        if entry.total_micro is not None:
+            totals[entry.subject] = entry.total_micro
+    return [
+        Balance(subject, entry.after_micro, entry.epoch, entry.seq, entry.created_us, totals.get(subject))
+        for subject, entry in last.items()
+    ]
 
 
 async def write_ledger(
@@ -62,7 +64,7 @@ async def write_ledger(
     ends = await _ends(connection, {entry.subject for entry in entries})
     plan = decide_ledger(entries, ends)
     await insert_new(connection, token_quota_logs, [row_of(entry) for entry in plan.fresh])
-    await set_balances(connection, balances_of(plan.fresh).values(), now_us)
+    await set_balances(connection, balances_of(plan.fresh), now_us)
     return await _orphans(connection, plan.old)
 
 

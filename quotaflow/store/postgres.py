@@ -6,6 +6,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_en
 from quotaflow.errors import ConfigError
 
 CONNECTIONS = 8
+SILENT = 0.4  # of the deadline: how long a transaction may wait for its client
 
 _DURABLE = ("on", "remote_apply")
 
@@ -19,8 +20,8 @@ def engine(url: URL, deadline_s: float) -> AsyncEngine:
         "application_name": "quotaflow",
         "synchronous_commit": "on",
         "statement_timeout": f"{int(deadline_s * 1000)}",
-        # Who is frozen in a transaction must not hold up all others by its locks.
-        "idle_in_transaction_session_timeout": f"{int(deadline_s * 1000)}",
+        # Who is frozen in a transaction must not hold up all others by its locks; the holder of the fence beats.
+        "idle_in_transaction_session_timeout": f"{int(deadline_s * SILENT * 1000)}",
     }
     try:
         return create_async_engine(

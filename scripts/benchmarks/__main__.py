@@ -6,12 +6,13 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from benchmarks import decide, flush, http, keys, schedule
+from benchmarks import decide, flush, http, keys, ledger, schedule
 
 OTHERS: dict[str, tuple[str, Callable[..., int]]] = {
     "decide": ("decisions per second, beside three limiters and a bare EVALSHA", decide.run),
     "flush": ("journal facts into SQL, beside SQLAlchemy's own ways", flush.run),
     "http": ("POST /api/quotas/{id}/acquire under wrk", http.run),
+    "ledger": ("charges with the full ledger, a million rows already there", ledger.run),
     "keys": ("memory of Redis for a million buckets", keys.run),
 }
 

@@ -37,7 +37,7 @@ def test_the_secret_is_shown_once_and_clearly(at: Ask) -> None:
     shown = at(*NEW, "--days", "30")
     assert (shown.code, shown.err) == (0, "")
     (secret,) = [line.split()[1] for line in shown.out.splitlines() if line.startswith("secret ")]
-    assert len(secret) == 52
+    assert len(secret) == 54
     assert "shown only now" in shown.out
     token_id = shown.out.split()[1]
     for command in (("show", token_id), ("list",), ("quota", token_id), ("logs", token_id)):

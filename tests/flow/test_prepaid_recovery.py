@@ -223,7 +223,7 @@ async def test_an_orphan_is_kept_and_what_it_took_is_taken_again_once(
         await qf.tokens.consume(secret, 10)
         await written(qf)
         amounts = "before=7000000 change=-4000000 after=3000000"
-        fact = f"ledger subject={token_id} action=consume {amounts} epoch=1 seq=1 request=old at=5"
+        fact = f"ledger subject={token_id} action=consume {amounts} epoch=1 seq=1 at=5 request=old"
         for _ in range(2):
             await qf._base.plain.xadd(keys.JOURNAL, {"0-old": fact})
             await written(qf)
@@ -231,4 +231,31 @@ async def test_an_orphan_is_kept_and_what_it_took_is_taken_again_once(
         found = await rows(qf, token_id)
         assert sum(row.action is Action.ORPHAN for row in found) == 1
         assert [row.change_micro for row in found if row.action is Action.ADJUST] == [-4 * MICRO]
+        assert (await qf.audit()).differences == []
+
+
+async def test_a_restored_backup_of_sql_is_taken_up_where_redis_is(
+    own_server: ValkeyProcess, make_settings: MakeSettings
+) -> None:
+    """The backup knows fewer lives of Redis and fewer charges than Redis does."""
+    async with opened(make_settings, own_server) as (qf, token_id, secret):
+        await qf.tokens.consume(secret, 10)
+        await written(qf)
+        path = qf.settings.data_dir / "quotaflow.db"
+        backup = path.with_name("backup.db")
+        async with qf.store._database.write() as connection:
+            await connection.exec_driver_sql("COMMIT")
+            await connection.exec_driver_sql(f"VACUUM INTO '{backup}'")
+            await connection.exec_driver_sql("BEGIN")
+        for _ in range(2):
+            await recovered(qf)
+        await qf.tokens.consume(secret, 5)
+        await written(qf)
+    for name in ("quotaflow.db-wal", "quotaflow.db-shm"):
+        path.with_name(name).unlink(missing_ok=True)
+    backup.replace(path)
+    async with Quotaflow.open(make_settings(own_server.url)) as qf:
+        assert await left(qf, token_id) == 85
+        last = (await rows(qf, token_id))[-1]
+        assert (last.action, last.change_micro) == (Action.GAP, -5 * MICRO)
         assert (await qf.audit()).differences == []

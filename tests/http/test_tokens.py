@@ -16,7 +16,7 @@ async def test_a_token_is_made_with_a_secret_that_is_shown_once(house: House) ->
     made = answer.json()
     assert (answer.status_code, answer.headers["cache-control"]) == (201, "no-store")
     assert made["secret"].startswith(made["prefix"])
-    assert len(made["secret"]) == 52
+    assert len(made["secret"]) == 54
     assert (made["total_quota"], made["remaining_quota"], made["consumed_quota"]) == (50.0, 50.0, 0.0)
     assert (made["allowed"], made["limited"], made["version"], made["active"]) == (0, 0, 1, True)
     assert (made["deleted_at"], made["rate_limit_per_minute"]) == (None, None)

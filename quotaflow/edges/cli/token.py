@@ -260,5 +260,5 @@ def secret() -> str:
         text = typer.prompt(say("Access token"), hide_input=True, err=True)
     text = (sys.stdin.readline() if text is None else text).strip()
     if known_of(text) is None:
-        raise TokenRefused(say("this is not an access token; one begins with qf_ and has 52 characters"))
+        raise TokenRefused(say("this is not an access token; one begins with qf_ and has 54 characters"))
     return text

@@ -57,8 +57,8 @@ PREPAID = {
         "密钥仅显示这一次，不作任何保存：请交给使用者。"
     ),
     "Access token": "访问令牌",
-    "this is not an access token; one begins with qf_ and has 52 characters": (
-        "这不是访问令牌；访问令牌以 qf_ 开头，共 52 个字符"
+    "this is not an access token; one begins with qf_ and has 54 characters": (
+        "这不是访问令牌；访问令牌以 qf_ 开头，共 54 个字符"
     ),
     "{count} rows in {file}": "{file} 共 {count} 行",
     "rows": "行",
