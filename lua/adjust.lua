@@ -51,7 +51,7 @@ elseif act == 'adjust' then
 else
   return redis.error_reply('INVALID act')
 end
-if total > 9000000000000000 or remaining > 9000000000000000 then return told('too_much') end
+if total > 2000000000000000 or remaining > 2000000000000000 then return told('too_much') end
 if act == 'period' and moment <= (whole(redis.call('HGET', KEYS[5], 'period_us') or '0') or 0) then
   return told('kept')
 end

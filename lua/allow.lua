@@ -24,7 +24,11 @@ local now = now_us()
 local it = open_allowance(KEYS[3], now)
 local begins = ARGV[2] ~= 'time' and (not it.seq or redis.call('HEXISTS', KEYS[3], 'remaining') == 0)
 local facts = {}
-if not it.seq then it.epoch, it.seq, it.allowed = 1, 0, 0 end
+if not it.seq then
+  it.epoch, it.seq, it.allowed = 1, 0, 0
+  -- A quota may be deleted and made again: its chain goes on in an epoch that no earlier one has had, ms since 2020.
+  if ARGV[2] == 'allowance' then it.epoch = floor(now / 1000) - 1577836800000 end
+end
 if begins then
   it.remaining = 0
   post(it, facts, ARGV[8], 'init', total, string.format(' total=%.0f%s', total, ARGV[9]), now)

@@ -44,7 +44,7 @@ if act == 'sweep' then
   if not due or due > now then return { 'kept', record.state } end
 end
 
-local MOST = 9000000000000000 -- scripts read no larger number
+local MOST = 2000000000000000 -- SQL keeps every micro-unit up to here
 local facts, opened = {}, {}
 for number = 1, #KEYS - 5 do
   local it, back = open_allowance(KEYS[5 + number], now), whole(ARGV[6 + number])

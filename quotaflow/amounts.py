@@ -10,6 +10,7 @@ from quotaflow.errors import InvalidInput
 MICRO = 1_000_000
 MAX_UNITS = 9_000_000_000
 MAX_MICRO = MAX_UNITS * MICRO  # 9e15 < 2**53: exact in a Lua double
+MAX_PREPAID_UNITS = 2_000_000_000  # a double keeps every micro-unit of as many
 MAX_ID_BYTES = 128
 
 _PLAIN_ID = re.compile(r"[A-Za-z0-9_.-]{1,128}").fullmatch
@@ -30,6 +31,17 @@ def amount_micro(value: object, *, field: str, minimum: int = 0) -> int:
     micro = round(value * MICRO)
     if micro < minimum or (value > 0 and micro == 0):
         raise InvalidInput(f"{field} must be at least {max(minimum, 1) / MICRO:f} units", field=field)
+    return micro
+
+
+def prepaid_micro(value: object, *, field: str, minimum: int = 0) -> int:
+    """Do the same for what an allowance has; SQL keeps every micro-unit of it up to 2e9 units.
+
+    :raises InvalidInput: also above that.
+    """
+    micro = amount_micro(value, field=field, minimum=minimum)
+    if micro > MAX_PREPAID_UNITS * MICRO:
+        raise InvalidInput(f"{field} must be at most {MAX_PREPAID_UNITS:,} units", field=field)
     return micro
 
 

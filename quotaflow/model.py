@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import NamedTuple
 
-from quotaflow.amounts import MICRO, amount_micro, check_id
+from quotaflow.amounts import MICRO, amount_micro, check_id, prepaid_micro
 from quotaflow.errors import InvalidInput
 
 
@@ -247,10 +247,11 @@ def make_quota(
     if kind is QuotaKind.BUCKET and (reset_cron or timezone):
         raise InvalidInput("reset_cron and timezone are for a quota of kind allowance", field="reset_cron")
     holds, held = ("capacity", capacity) if total is None else ("total", total)
+    read = amount_micro if kind is QuotaKind.BUCKET else prepaid_micro
     return Quota(
         id=check_id(id),
         name=check_id(name, field="name") if name is not None else check_id(id),
-        capacity_micro=amount_micro(held, field=holds, minimum=1),
+        capacity_micro=read(held, field=holds, minimum=1),
         refill_micro_s=amount_micro(refill_rate, field="refill_rate") if total is None else 0,
         enabled=enabled,
         version=version,

@@ -8,11 +8,14 @@ local A_REQUEST = 1000000 -- what one request takes of a token's own pace
 local function open_allowance(key, now)
   local fields = redis.call('HMGET', key, 'kind', 'total', 'remaining', 'epoch', 'seq', 'expires_at_us', 'active',
     'capacity', 'refill_rate', 'pace', 'allowed')
-  local it = { key = key, id = string.sub(key, 19), seq = whole(fields[5]), limited = 0, retry = 0, jumps = 0 }
-  if not it.seq then return it end
-  it.total, it.remaining, it.epoch = whole(fields[2]) or 0, whole(fields[3]) or 0, whole(fields[4])
-  it.expires, it.active, it.metered = whole(fields[6]) or 0, fields[7] == '1', fields[1] ~= 'time'
-  it.allowed = whole(fields[11]) or 0
+  local seq = whole(fields[5])
+  if not seq then return { key = key, id = string.sub(key, 19), limited = 0 } end
+  local it = {
+    key = key, id = string.sub(key, 19), seq = seq, limited = 0, metered = fields[1] ~= 'time', active = fields[7] == '1',
+    total = whole(fields[2]) or 0, remaining = whole(fields[3]) or 0, epoch = whole(fields[4]),
+    expires = whole(fields[6]) or 0, allowed = whole(fields[11]) or 0,
+  }
+  if not fields[8] then return it end
   local capacity, rate = whole(fields[8]), whole(fields[9])
   if capacity and rate then
     local level, at = string.match(fields[10] or '', '^(%d+) (%d+)$')
@@ -39,7 +42,7 @@ local function post(it, facts, event, action, change, rest, now)
   it.remaining, it.seq, it.changed = before + change, it.seq + 1, true
   facts[#facts + 1] = event
   facts[#facts + 1] = string.format(
-    'ledger subject=%s action=%s before=%.0f change=%.0f after=%.0f epoch=%.0f seq=%.0f at=%.0f%s',
+    'ledger subject=%s action=%s before=%d change=%d after=%d epoch=%d seq=%d at=%d%s',
     it.id, action, before, change, it.remaining, it.epoch, it.seq, now, rest)
 end
 

@@ -97,7 +97,7 @@ local function wait_for(bucket, cost, now)
 end
 
 local function level_text(bucket)
-  return string.format('%.0f %.0f', bucket.level, bucket.at)
+  return string.format('%d %d', bucket.level, bucket.at)
 end
 
 -- A keyed level that would be full again need not be remembered: it expires then, `full_us` from now. One that never

@@ -5,7 +5,7 @@
 local function open_requests(key, now)
   local minute = floor(now / 60000000)
   local fields = redis.call('HMGET', key, 'live', 'minute')
-  local requests = { key = key, live = whole(fields[1]) or 0, added = {} }
+  local requests = { key = key, live = whole(fields[1]) or 0, added = {}, lifetimes = {} }
   if whole(fields[2]) == minute then return requests end
   local all, gone = redis.call('HGETALL', key), {}
   requests.live, requests.minute = 0, minute
@@ -22,9 +22,13 @@ local function open_requests(key, now)
 end
 
 local function save_request(requests, key, text, lifetime_ms, now)
-  redis.call('SET', key, text, 'PX', digits(lifetime_ms))
-  local minute = digits(floor((now + lifetime_ms * 1000) / 60000000))
-  requests.added[minute] = (requests.added[minute] or 0) + 1
+  local written = requests.lifetimes[lifetime_ms]
+  if not written then -- most records of a call live equally long
+    written = { text = digits(lifetime_ms), minute = digits(floor((now + lifetime_ms * 1000) / 60000000)) }
+    requests.lifetimes[lifetime_ms] = written
+  end
+  redis.call('SET', key, text, 'PX', written.text)
+  requests.added[written.minute] = (requests.added[written.minute] or 0) + 1
   requests.live, requests.grown = requests.live + 1, true
 end
 

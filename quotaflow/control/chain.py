@@ -89,7 +89,9 @@ class Chain:
             yield Difference(self.subject, "fork", f"{_at(row)}: {last.event_id} and {row.event_id}")
         elif not (row.seq == last.seq + 1 if row.epoch == last.epoch else opens):
             yield Difference(self.subject, "missing", f"rows between {_at(last)} and {_at(row)}")
-        elif row.before_micro != last.after_micro:
+        elif (
+            row.before_micro != last.after_micro and row.action is not Action.INIT
+        ):  # deleted, and made again
             left, found = last.after_micro / MICRO, row.before_micro / MICRO
             yield Difference(self.subject, "broken", f"{_at(last)} left {left:g}, {_at(row)} found {found:g}")
 

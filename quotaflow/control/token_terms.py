@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from quotaflow.amounts import MICRO, amount_micro
+from quotaflow.amounts import MICRO, prepaid_micro
 from quotaflow.errors import InvalidInput
 from quotaflow.ledger import DAY_US, AccessToken, Change, QuotaType
 from quotaflow.limiter.allowances import Definition
@@ -68,7 +68,7 @@ def definition_of(token: AccessToken) -> Definition:
 def change_micro(change: Change, amount: object) -> int | None:
     """Check the amount of a change.
 
-    :raises InvalidInput: missing, negative, zero for a recharge, or above 9e9 units.
+    :raises InvalidInput: missing, negative, zero for a recharge, or above 2e9 units.
     """
     if change is Change.EXPIRE:
         return None
@@ -76,7 +76,7 @@ def change_micro(change: Change, amount: object) -> int | None:
         if change is Change.RESET:
             return None
         raise InvalidInput("amount is missing", field="amount")
-    return amount_micro(amount, field="amount", minimum=1 if change is Change.RECHARGE else 0)
+    return prepaid_micro(amount, field="amount", minimum=1 if change is Change.RECHARGE else 0)
 
 
 def changed_of(token: AccessToken, fields: Mapping[str, Any]) -> AccessToken:
@@ -112,7 +112,7 @@ def total_of(quota_type: QuotaType, total: object) -> int | None:
         return None
     if total is None:
         raise InvalidInput(f"total_quota is needed with quota_type {quota_type}", field="total_quota")
-    return amount_micro(total, field="total_quota", minimum=1)
+    return prepaid_micro(total, field="total_quota", minimum=1)
 
 
 def per_minute_of(value: object, field: str) -> int | None:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from quotaflow import facts
-from quotaflow.amounts import MAX_MICRO, MICRO
+from quotaflow.amounts import MAX_PREPAID_UNITS, MICRO
 from quotaflow.errors import IdempotencyConflict, InvalidInput, NotFound
 from quotaflow.ids import Ids
 from quotaflow.ledger import Change, Holding, Request, RequestState
@@ -68,7 +68,7 @@ class Allowances:
     ) -> bool:  # fmt: skip
         """Change what an allowance has; False when this act was done before, or its period is not later than the last.
 
-        :raises NotFound: no such allowance. :raises InvalidInput: it is not metered, or would be above 9e9 units.
+        :raises NotFound: no such allowance. :raises InvalidInput: it is not metered, or would be above 2e9 units.
         :raises IdempotencyConflict: the act's id was used for another one.
         """
         event_id = self._ids.next()
@@ -85,9 +85,7 @@ class Allowances:
             case "unmetered":
                 raise InvalidInput(f'"{subject}" counts no units', field="amount")
             case "too_much":
-                raise InvalidInput(
-                    f"amount would bring it above {MAX_MICRO // MICRO:,} units", field="amount"
-                )
+                raise InvalidInput(f"amount would bring it above {MAX_PREPAID_UNITS:,} units", field="amount")
             case "conflict":
                 raise IdempotencyConflict(f'the id "{act_id}" was used before for another change')
         return bool(word == "done")

@@ -15,12 +15,14 @@ from quotaflow.limiter import keys
 from quotaflow.limiter.allowances import Definition
 from quotaflow.limiter.orders import parts_text
 from quotaflow.limiter.restore import Item
+from quotaflow.model import QuotaKind
 
 KEPT_MS = (
     120_000  # of the records of requests that Redis had forgotten: who lost a reply asks within its deadline
 )
+HELD_MS = 7 * 86_400_000
 HOLD_US = 300_000_000  # what a reservation gets that Redis had forgotten
-_LIFETIME = str(KEPT_MS + HOLD_US // 1000)
+EPOCHS_SINCE_MS = 1_577_836_800_000  # 2020-01-01
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +43,7 @@ def where_to_start(
     remaining = held.remaining_micro or 0 if held else 0
     if in_sql == (0, 0) and in_redis == (0, 0):
         total = definition.total_micro
-        return _begin(balance, 1, Action.INIT, 0, total, total, now)
+        return _begin(balance, first_epoch(definition, now_us), Action.INIT, 0, total, total, now)
     if in_sql == in_redis and remaining == balance.remaining_micro:
         return Start(balance)
     epoch = max(in_sql, in_redis)[0] + 1
@@ -52,6 +54,11 @@ def where_to_start(
         return _begin(balance, epoch, Action.GAP, balance.remaining_micro, left, balance.total_micro, now)
     left = balance.remaining_micro
     return _begin(balance, epoch, Action.ADJUST, left, left, balance.total_micro, now)
+
+
+def first_epoch(definition: Definition, now_us: int) -> int:
+    """Return the epoch that a new allowance begins with, as allow.lua does."""
+    return now_us // 1_000 - EPOCHS_SINCE_MS if definition.kind == QuotaKind.ALLOWANCE else 1
 
 
 def _begin(
@@ -119,7 +126,7 @@ def request_items(requests: Sequence[Request]) -> list[Item]:
     items: list[Item] = []
     for request in requests:
         key = keys.request(request.subject, request.request_id)
-        items.append(Item(key, "put", (_record(request), _LIFETIME)))
+        items.append(Item(key, "put", (_record(request), _lifetime(request))))
         if request.state not in (RequestState.CHARGED, RequestState.HELD):
             items.append(Item(keys.RESERVED, "shut", (key,)))
     return items
@@ -130,9 +137,14 @@ def hold_items(requests: Sequence[Request]) -> list[Item]:
     items: list[Item] = []
     for request in requests:
         key = keys.request(request.subject, request.request_id)
-        items.append(Item(key, "add", (_record(request), _LIFETIME)))
+        items.append(Item(key, "add", (_record(request), _lifetime(request))))
         items.append(Item(keys.RESERVED, "open", (key, str(HOLD_US))))
     return items
+
+
+def _lifetime(request: Request) -> str:
+    """Return milliseconds; what is held must be known when its time is up, however late somebody looks."""
+    return str(HELD_MS if request.state is RequestState.HELD else KEPT_MS)
 
 
 def _record(request: Request) -> str:

@@ -58,7 +58,7 @@ def _place(cursor: str) -> tuple[int, int, str]:
         and seq.isdecimal()
         and event_id
         and cursor.isascii()
-        and len(epoch + seq) <= MOMENT_DIGITS
+        and max(len(epoch), len(seq)) <= MOMENT_DIGITS
     ):
         raise InvalidInput("cursor is not one that a list of logs gave", field="cursor")
     return int(epoch), int(seq), event_id

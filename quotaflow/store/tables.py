@@ -39,7 +39,7 @@ def _balance() -> tuple[Column[Any], ...]:
     return (
         Column("total_quota", Units, key="total_micro"),
         Column("remaining_quota", Units, key="remaining_micro"),
-        Column("epoch", Integer, nullable=False, server_default="0"),
+        Column("epoch", BigInteger, nullable=False, server_default="0"),
         Column("seq", BigInteger, nullable=False, server_default="0"),
         Column("quota_synced_at", Moment, key="synced_us"),
     )
@@ -178,7 +178,7 @@ token_quota_logs = Table(
     Column("quota_before", Units, key="before_micro", nullable=False),
     Column("quota_change", Units, key="change_micro", nullable=False),
     Column("quota_after", Units, key="after_micro", nullable=False),
-    Column("epoch", Integer, nullable=False),
+    Column("epoch", BigInteger, nullable=False),
     Column("seq", BigInteger, nullable=False),
     Column("request_id", String(ID)),
     Column("actor", Clean(ID)),

@@ -185,3 +185,14 @@ async def test_what_does_not_fit_a_prepaid_quota_is_refused_by_name(daemon: Quot
     with pytest.raises(InvalidInput, match="not prepaid"):
         daemon.reserve("bucket", 1)
     assert (await daemon.acquire("budget", 0)).remaining == 5
+
+
+async def test_a_quota_made_again_under_its_old_id_has_books_that_are_right(daemon: Quotaflow) -> None:
+    await daemon.acquire("budget", 2)
+    await written(daemon)
+    await daemon.quotas.remove("budget")
+    await daemon.quotas.create(make_quota(id="budget", total=9, kind=QuotaKind.ALLOWANCE))
+    await daemon.acquire("budget", 4)
+    await written(daemon)
+    assert (await daemon.acquire("budget", 0)).remaining == 5
+    assert (await daemon.audit()).differences == []

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from quotaflow.amounts import MAX_MICRO
+from quotaflow.amounts import MAX_PREPAID_UNITS
 from quotaflow.ledger import Part
 from tests.limiter.plain import FOREVER, MICRO, Plain
 
@@ -169,7 +169,7 @@ class PlainAllowances:
                 remaining -= min(remaining, amount or 0)
             case "expire":
                 remaining, it.expires = 0, self.now
-        if max(total, remaining) > MAX_MICRO:
+        if max(total, remaining) > MAX_PREPAID_UNITS * MICRO:
             return "too much"
         it.total, it.remaining = total, remaining
         self.posted += it.metered

@@ -48,7 +48,7 @@ def _balance() -> list[sa.Column[Any]]:
     return [
         sa.Column("total_quota", sa.Double),
         sa.Column("remaining_quota", sa.Double),
-        sa.Column("epoch", sa.Integer, nullable=False, server_default="0"),
+        sa.Column("epoch", sa.BigInteger, nullable=False, server_default="0"),
         sa.Column("seq", sa.BigInteger, nullable=False, server_default="0"),
         sa.Column("quota_synced_at", _MOMENT),
     ]
@@ -63,7 +63,7 @@ def _ledger() -> None:
         sa.Column("quota_before", sa.Double, nullable=False),
         sa.Column("quota_change", sa.Double, nullable=False),
         sa.Column("quota_after", sa.Double, nullable=False),
-        sa.Column("epoch", sa.Integer, nullable=False),
+        sa.Column("epoch", sa.BigInteger, nullable=False),
         sa.Column("seq", sa.BigInteger, nullable=False),
         sa.Column("request_id", _ID),
         sa.Column("actor", sa.Text),
