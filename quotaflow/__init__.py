@@ -2,6 +2,7 @@
 
 from quotaflow.errors import NotOpen, QuotaExceeded, QuotaflowError, Unavailable
 from quotaflow.flow import Quotaflow
+from quotaflow.ledger import QuotaType, Validity
 from quotaflow.model import Decision
 from quotaflow.runner.decorators import LimitCallTask, LimitTask, SchedulerTask
 from quotaflow.runner.injection import TaskContext
@@ -13,10 +14,12 @@ __all__ = [
     "LimitTask",
     "NotOpen",
     "QuotaExceeded",
+    "QuotaType",
     "Quotaflow",
     "QuotaflowError",
     "SchedulerTask",
     "SoftTimeLimitExceeded",
     "TaskContext",
     "Unavailable",
+    "Validity",
 ]

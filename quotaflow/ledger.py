@@ -12,6 +12,8 @@ from quotaflow.model import Reason
 TOKEN_PREFIX = "tok_"  # noqa: S105  of every token's id, and of no quota's
 HOLD_PREFIX = "hold-"  # of the request ids of reservations; then a moment, so that SQL finds the young ones
 DAY_US = 86_400_000_000
+DAYS_MAX = 36_500
+LATEST_US = 9_000_000_000_000_000  # in the year 2255: scripts in Redis know no larger number
 REQUEST_ID_CHARS = 128
 MESSAGE_CHARS = 500  # of the error that a charge's work ended with
 
@@ -52,6 +54,41 @@ class Change(StrEnum):
     RESET = "reset"  # total and remaining become the amount; without one, remaining becomes the total
     EXPIRE = "expire"  # nothing remains and it ends now
     ADJUST = "adjust"  # the amount is taken, at most what is there
+
+
+@dataclass(frozen=True, slots=True)
+class Validity:
+    """Until when a token is valid: `add` so many days from now (or from its end), `set` a moment, or `unlimited`."""
+
+    operation: str
+    days: int | None = None
+    until_us: int | None = None
+
+    def end_us(self, now_us: int, before_us: int | None = None) -> int | None:
+        """Return the moment it ends, None for never. Days are added to what is left.
+
+        :raises InvalidInput: naming the field.
+        """
+        match self.operation:
+            case "unlimited":
+                return None
+            case "add":
+                if self.days is None or isinstance(self.days, bool) or not 1 <= self.days <= DAYS_MAX:
+                    raise InvalidInput(f"days must be 1 to {DAYS_MAX} with operation add", field="days")
+                return _sound(max(now_us, before_us or now_us) + self.days * DAY_US, "days")
+            case "set":
+                if self.until_us is None or self.until_us <= now_us:
+                    raise InvalidInput(
+                        "specific_date must be in the future with operation set", field="specific_date"
+                    )
+                return _sound(self.until_us, "specific_date")
+        raise InvalidInput("operation must be add, set or unlimited", field="operation")
+
+
+def _sound(end_us: int, field: str) -> int:
+    if end_us > LATEST_US:
+        raise InvalidInput(f"{field} must lead to no later than the year 2254", field=field)
+    return end_us
 
 
 @dataclass(frozen=True, slots=True)

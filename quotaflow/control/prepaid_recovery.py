@@ -5,7 +5,16 @@ from collections.abc import Callable, Iterable, Sequence
 from quotaflow.control.requests import request_of
 from quotaflow.control.token_terms import definition_of
 from quotaflow.ids import Ids
-from quotaflow.ledger import HOLD_PREFIX, AccessToken, Balance, Holding, LedgerRow, Request, RequestState
+from quotaflow.ledger import (
+    HOLD_PREFIX,
+    AccessToken,
+    Action,
+    Balance,
+    Holding,
+    LedgerRow,
+    Request,
+    RequestState,
+)
 from quotaflow.limiter import keys
 from quotaflow.limiter.allowances import Allowances, Definition
 from quotaflow.limiter.quotas import allowance_of, name_entry
@@ -23,7 +32,7 @@ from quotaflow.store import Store, TokenFilter
 from quotaflow.timing import Clock
 
 PAGE = 1000
-RECENT_US = 120_000_000  # whose requests may still be asked for again: see Charges
+RECENT_US = 45_000_000  # a call is sent again within its deadline, and cancelled for 30 s more: see Turns
 HELD_US = 86_400_000_000  # the longest that a reservation lasts
 
 
@@ -86,12 +95,19 @@ class PrepaidRecovery:
         return items
 
     async def _forgotten(self, balance: Balance, held: Holding | None, now_us: int) -> list[Request]:
-        """Return the requests that SQL knows better than Redis: the young ones, or all whose records may still live."""
-        epoch, seq = (held.epoch, held.seq) if held else (0, 0)
-        since_us = now_us - (HELD_US if held else RECENT_US)
-        return await self._requests(
-            await self._store.rows_after(balance.subject, epoch, seq, created_us=since_us)
-        )
+        """Return the requests that SQL knows better than Redis.
+
+        The young ones, which may be asked again at this moment; of the older ones those that were given back: Redis may
+        still believe that they were not. For all others the ledger answers when somebody asks.
+        """
+        place = (held.epoch, held.seq) if held else (0, 0)
+        rows = await self._store.rows_after(balance.subject, *place, created_us=now_us - RECENT_US)
+        if held is not None:
+            since_us = now_us - HELD_US
+            rows += await self._store.rows_after(
+                balance.subject, *place, created_us=since_us, action=Action.REFUND
+            )
+        return await self._requests(rows)
 
     async def _requests(self, rows: Iterable[LedgerRow]) -> list[Request]:
         wanted = {row.request_id: row.subject for row in rows if row.request_id is not None}

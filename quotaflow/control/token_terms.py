@@ -1,53 +1,15 @@
 """The terms of an access token, checked: how long, how much, how fast. Pure."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
 from quotaflow.amounts import MICRO, prepaid_micro
 from quotaflow.errors import InvalidInput
-from quotaflow.ledger import DAY_US, AccessToken, Change, QuotaType
+from quotaflow.ledger import AccessToken, Change, QuotaType
 from quotaflow.limiter.allowances import Definition
 
 PER_MINUTE_MAX = 1_000_000_000
-DAYS_MAX = 36_500
 EMAIL_CHARS = 320
-LATEST_US = 9_000_000_000_000_000  # in the year 2255: scripts in Redis know no larger number
-
-
-@dataclass(frozen=True, slots=True)
-class Validity:
-    """Until when a token is valid: `add` so many days from now (or from its end), `set` a moment, or `unlimited`."""
-
-    operation: str
-    days: int | None = None
-    until_us: int | None = None
-
-    def end_us(self, now_us: int, before_us: int | None = None) -> int | None:
-        """Return the moment it ends, None for never. Days are added to what is left.
-
-        :raises InvalidInput: naming the field.
-        """
-        match self.operation:
-            case "unlimited":
-                return None
-            case "add":
-                if self.days is None or isinstance(self.days, bool) or not 1 <= self.days <= DAYS_MAX:
-                    raise InvalidInput(f"days must be 1 to {DAYS_MAX} with operation add", field="days")
-                return _sound(max(now_us, before_us or now_us) + self.days * DAY_US, "days")
-            case "set":
-                if self.until_us is None or self.until_us <= now_us:
-                    raise InvalidInput(
-                        "specific_date must be in the future with operation set", field="specific_date"
-                    )
-                return _sound(self.until_us, "specific_date")
-        raise InvalidInput("operation must be add, set or unlimited", field="operation")
-
-
-def _sound(end_us: int, field: str) -> int:
-    if end_us > LATEST_US:
-        raise InvalidInput(f"{field} must lead to no later than the year 2254", field=field)
-    return end_us
 
 
 def definition_of(token: AccessToken) -> Definition:

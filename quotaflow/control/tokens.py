@@ -8,7 +8,6 @@ from quotaflow import secret
 from quotaflow.amounts import check_id, cost_micro
 from quotaflow.control.charges import Charges
 from quotaflow.control.token_terms import (
-    Validity,
     change_micro,
     changed_of,
     check_kind,
@@ -18,7 +17,7 @@ from quotaflow.control.token_terms import (
     total_of,
 )
 from quotaflow.errors import InvalidInput, NotOpen, TokenRefused, Unavailable
-from quotaflow.ledger import AccessToken, Change, Charge, Holding, LedgerRow, Part, QuotaType
+from quotaflow.ledger import AccessToken, Change, Charge, Holding, LedgerRow, Part, QuotaType, Validity
 from quotaflow.limiter.allowances import Allowances
 from quotaflow.log import Event, get_logger
 from quotaflow.model import Reason

@@ -71,13 +71,18 @@ async def rows_of_requests(connection: AsyncConnection, request_ids: Sequence[st
 
 
 async def rows_after(
-    connection: AsyncConnection, subject: str, epoch: int, seq: int, created_us: int = 0
+    connection: AsyncConnection,
+    subject: str,
+    epoch: int,
+    seq: int,
+    created_us: int = 0,
+    action: Action | None = None,
 ) -> list[LedgerRow]:
     """Return the rows of a chain after a place, those not older than `created_us`; orphans are not of it."""
     statement = (
         select(token_quota_logs)
-        .where(_c.subject == subject, tuple_(_c.epoch, _c.seq) > (epoch, seq), _c.action != Action.ORPHAN)
-        .where(_c.created_us >= created_us)
+        .where(_c.subject == subject, tuple_(_c.epoch, _c.seq) > (epoch, seq), _c.created_us >= created_us)
+        .where(_c.action != Action.ORPHAN if action is None else _c.action == action)
         .order_by(_c.epoch, _c.seq)
     )
     return [LedgerRow(*row) for row in await connection.execute(statement)]

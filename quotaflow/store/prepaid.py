@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
-from quotaflow.ledger import AccessToken, Balance, LedgerEntry, LedgerRow
+from quotaflow.ledger import AccessToken, Action, Balance, LedgerEntry, LedgerRow
 from quotaflow.store import cleanups, ledger, ledger_reads, meta, tokens
 from quotaflow.store.cleanups import CleanupRecord, Cut
 from quotaflow.store.engine import Database
@@ -70,10 +70,12 @@ class PrepaidStore:
         async with self._database.read() as connection:
             return await ledger_reads.rows_of_requests(connection, request_ids)
 
-    async def rows_after(self, subject: str, epoch: int, seq: int, *, created_us: int = 0) -> list[LedgerRow]:
-        """Return the rows of an allowance after a place in its chain, those not older than `created_us`."""
+    async def rows_after(
+        self, subject: str, epoch: int, seq: int, *, created_us: int = 0, action: Action | None = None
+    ) -> list[LedgerRow]:
+        """Return the rows of an allowance after a place in its chain: those not older, and of one action if given."""
         async with self._database.read() as connection:
-            return await ledger_reads.rows_after(connection, subject, epoch, seq, created_us)
+            return await ledger_reads.rows_after(connection, subject, epoch, seq, created_us, action)
 
     async def rows_between(self, since_event: str, request_prefix: str) -> list[LedgerRow]:
         """Return what the ledger knows of request ids that begin so and are not older than an event id."""

@@ -18,10 +18,9 @@ from benchmarks.measure import spread
 from benchmarks.report import Report
 from quotaflow import Quotaflow
 from quotaflow.amounts import MICRO
-from quotaflow.control.token_terms import Validity
 from quotaflow.edges.cli.process import collect_seldom
 from quotaflow.ids import Ids
-from quotaflow.ledger import Action, LedgerEntry, QuotaType
+from quotaflow.ledger import Action, LedgerEntry, QuotaType, Validity
 from quotaflow.limiter.keys import JOURNAL
 from quotaflow.records import Batch
 from quotaflow.settings import Settings, load
@@ -32,6 +31,7 @@ from tests.servers import PostgresProcess, ValkeyProcess, wait_until
 TOKENS = 1_000
 ROWS = 1_000_000
 PORTION = 5_000
+WEEK_US = 7 * 86_400_000_000  # how old the old rows are
 CALLERS = 256
 RATE = 8_000.0  # charges a second, what is asked for
 UNITS = 1_000_000_000.0
@@ -48,7 +48,7 @@ async def fill(store: Store, subjects: list[str], rows: int) -> float:
             seqs[subject] += 1
             left = round(UNITS * MICRO) - (seqs[subject] - 1) * MICRO
             event = ids.next()
-            moment = SystemClock().wall_us()
+            moment = SystemClock().wall_us() - WEEK_US
             entries.append(
                 LedgerEntry(
                     event,

@@ -18,8 +18,7 @@ import asyncpg
 
 from chaoslab.daemon import settings_for
 from quotaflow import Quotaflow
-from quotaflow.control.token_terms import Validity
-from quotaflow.ledger import QuotaType
+from quotaflow.ledger import QuotaType, Validity
 from quotaflow.redis_server.locks import FileLock
 from tests.proxy import LossyProxy, lossy
 from tests.servers import PostgresProcess, ValkeyProcess, wait_until

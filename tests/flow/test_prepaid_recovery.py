@@ -9,10 +9,9 @@ import pytest
 
 from quotaflow import Quotaflow
 from quotaflow.amounts import MICRO
-from quotaflow.control.token_terms import Validity
 from quotaflow.errors import Recovering
 from quotaflow.flow import START_S
-from quotaflow.ledger import Action, LedgerEntry, LedgerRow, Part, QuotaType, RequestState
+from quotaflow.ledger import Action, LedgerEntry, LedgerRow, Part, QuotaType, RequestState, Validity
 from quotaflow.limiter import keys
 from quotaflow.model import QuotaKind, make_quota
 from quotaflow.records import Batch

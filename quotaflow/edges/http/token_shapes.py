@@ -8,12 +8,11 @@ from typing import Annotated, Any
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, WithJsonSchema
 
 from quotaflow.amounts import check_id
-from quotaflow.control.token_terms import Validity
 from quotaflow.edges.http.bodies import Body
 from quotaflow.edges.http.moments import read_moment
 from quotaflow.edges.http.shapes import Cursor, Limit, Moment, Paging, RequestId, Units, request_id_of
 from quotaflow.errors import InvalidInput, NotFound
-from quotaflow.ledger import Action, QuotaType
+from quotaflow.ledger import Action, QuotaType, Validity
 
 QUOTAS_MAX = 32  # shared quotas charged with a token at once
 
