@@ -1,5 +1,6 @@
 """The README is kept: its first example runs, its files exist, its words are ours."""
 
+import ast
 import asyncio
 import re
 import subprocess
@@ -34,7 +35,7 @@ async def test_the_first_example_runs_as_it_stands(tmp_path: Path) -> None:
 
 def test_every_python_example_compiles() -> None:
     for block in blocks("python"):
-        compile(block, "README.md", "exec")
+        compile(block, "README.md", "exec", flags=ast.PyCF_ALLOW_TOP_LEVEL_AWAIT)
 
 
 @pytest.mark.parametrize(
