@@ -40,6 +40,8 @@ def prepaid_micro(value: object, *, field: str, minimum: int = 0) -> int:
     :raises InvalidInput: also above that.
     """
     micro = amount_micro(value, field=field, minimum=minimum)
+    if isinstance(value, Decimal | float) and micro / MICRO != float(value):
+        raise InvalidInput(f"{field} must be a multiple of 0.000001", field=field)
     if micro > MAX_PREPAID_UNITS * MICRO:
         raise InvalidInput(f"{field} must be at most {MAX_PREPAID_UNITS:,} units", field=field)
     return micro

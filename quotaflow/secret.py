@@ -36,7 +36,7 @@ def make(random_bytes: Callable[[int], bytes]) -> str:
 
 def known_of(secret: str) -> Known | None:
     """Return what is kept of a secret; None for text that is none."""
-    found = _SECRET(secret)
+    found = _SECRET(secret) if isinstance(secret, str) else None
     if found is None or _checksum(found[1]) != found[2]:
         return None
     digest = hashlib.sha256(secret.encode()).hexdigest()

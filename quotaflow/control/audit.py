@@ -65,12 +65,13 @@ class Auditor:
 
     async def _expected(self, audit: Audit) -> dict[str, Chain]:
         """Read what must be in the ledger. What is said now is there already, or, of Redis, will be soon."""
-        balances = await self._balances()
+        balances, made_us = await self._balances()
         holdings = await self._look(list(balances)) if self._look else {}
-        cut = await self._store.ledger_cut_us() > 0
+        cut_us = await self._store.ledger_cut_us()
         chains = {}
         for subject, balance in balances.items():
-            chains[subject] = Chain(subject, cut, {})
+            is_cut = made_us.get(subject, 0) < cut_us  # nothing of a younger one can have been removed
+            chains[subject] = Chain(subject, is_cut, {})
             if balance.seq:
                 chains[subject].claims[BALANCE] = Claim(balance.epoch, balance.seq, balance.remaining_micro)
             held = holdings.get(subject)
@@ -80,15 +81,18 @@ class Auditor:
                 audit.differences.append(Difference(subject, REDIS, "Redis does not have it"))
         return chains
 
-    async def _balances(self) -> dict[str, Balance]:
+    async def _balances(self) -> tuple[dict[str, Balance], dict[str, int]]:
+        """Return what is there, and when the tokens were made."""
         balances = await self._store.quota_balances()
+        made_us: dict[str, int] = {}
         cursor: str | None = None
         while True:
             page = await self._store.list_tokens(TokenFilter(with_deleted=True), cursor, limit=PAGE)
             balances |= {token.id: balance_of(token) for token in page.items if token.quota_type.is_metered}
+            made_us |= {token.id: token.created_us for token in page.items}
             cursor = page.next_cursor
             if cursor is None:
-                return balances
+                return balances, made_us
 
     async def _rows(self) -> AsyncIterator[LedgerRow]:
         place = ("", 0, 0, "")

@@ -14,20 +14,30 @@ _STATES = {Action.CONSUME: RequestState.CHARGED, Action.REFUND: RequestState.REF
 def request_of(subject: str, request_id: str, rows: Sequence[LedgerRow]) -> Request | None:
     """Make a request of what the ledger says about its id. Pure."""
     own = [row for row in rows if row.subject == subject and row.action in _STATES]
-    if not own:
-        return None
-    own.sort(key=lambda row: (row.epoch, row.seq))  # event ids of several hosts do not tell what came first
-    event_id = own[0].event_id
-    parts = [Part(subject, -own[0].change_micro)]
-    parts += [
-        Part(row.subject, -row.change_micro)
+    others = [
+        row
         for row in rows
-        if row.action is Action.CONSUME and row.event_id.startswith(f"{event_id}.") and row.subject != subject
+        if row.action is Action.CONSUME and row.actor == subject and row.subject != subject
     ]
+    if not own:  # the caller's own cost was nothing, or is not counted
+        return _of_others(subject, request_id, others, rows) if others else None
+    own.sort(key=lambda row: (row.epoch, row.seq))  # event ids of several hosts do not tell what came first
+    parts = [Part(subject, -own[0].change_micro), *[Part(row.subject, -row.change_micro) for row in others]]
     state = _STATES[own[-1].action]
     if state is RequestState.CHARGED and request_id.startswith(HOLD_PREFIX):
         state = RequestState.HELD
     return Request(subject, request_id, state, tuple(parts), own[0].after_micro / MICRO)
+
+
+def _of_others(
+    subject: str, request_id: str, others: Sequence[LedgerRow], rows: Sequence[LedgerRow]
+) -> Request:
+    back = {row.subject for row in rows if row.action is Action.REFUND}
+    is_back = any(row.subject in back for row in others)
+    parts = [Part(subject, 0), *[Part(row.subject, -row.change_micro) for row in others]]
+    return Request(
+        subject, request_id, RequestState.REFUNDED if is_back else RequestState.CHARGED, tuple(parts)
+    )
 
 
 def again(order: Order, known: Request) -> Charge:
@@ -36,7 +46,10 @@ def again(order: Order, known: Request) -> Charge:
     :raises IdempotencyConflict: it was another one.
     """
     asked = {part for part in order.parts if not part.is_bucket and part.cost_micro}
-    if asked != {*known.parts}:
+    # What is not counted, such as the cost of a token of type time, has no row.
+    if asked - {order.parts[0]} != {part for part in known.parts[1:] if part.cost_micro} or (
+        known.parts[0].cost_micro and order.parts[0] != known.parts[0]
+    ):
         raise IdempotencyConflict(f'the request id "{order.request_id}" was used before with other arguments')
     subject = order.subject
     return Charge(

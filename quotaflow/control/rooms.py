@@ -180,6 +180,7 @@ class Storing:
         prepaid = PrepaidRecovery(store, base.allowances, clock, base.ids, lambda: base.fence.number)
         self.recovery = Recovery(store, lambda: restore.look(base.plain), self.flusher, prepaid)
         base.charges.look_in(store.rows_of_requests)
+        base.allowances.look_in(store.rows_of_requests)
         self.tokens = base.token_desk(store)
         self.auditor = Auditor(store, base.allowances.holdings, clock)
         self.duty = Duty("flusher", base.admission, clock, shared=store.is_shared)

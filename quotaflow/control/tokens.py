@@ -16,7 +16,7 @@ from quotaflow.control.token_terms import (
     per_minute_of,
     total_of,
 )
-from quotaflow.errors import InvalidInput, NotOpen, TokenRefused, Unavailable
+from quotaflow.errors import InvalidInput, NotFound, NotOpen, TokenRefused, Unavailable
 from quotaflow.ledger import AccessToken, Change, Charge, Holding, LedgerRow, Part, QuotaType, Validity
 from quotaflow.limiter.allowances import Allowances
 from quotaflow.log import Event, get_logger
@@ -216,6 +216,8 @@ class TokenDesk:
         :raises NotFound: no such token. :raises InvalidInput: a token of type time, or an amount that is none.
         """
         view = await self.get(token_id)
+        if view.token.deleted_us is not None:
+            raise NotFound(f"the token {token_id!r} was deleted")
         if not view.token.quota_type.is_metered and change is not Change.EXPIRE:
             raise InvalidInput("a token of type time counts no units", field="token_id")
         await self._allowances.change(
@@ -260,5 +262,7 @@ class TokenDesk:
 
 def _shared(quotas: Costs, cost: object) -> dict[str, int]:
     """Check what is asked of shared quotas."""
+    if isinstance(quotas, str) or not isinstance(quotas, Iterable):
+        raise InvalidInput("quotas must be names, or a mapping of names to costs", field="quotas")
     named = dict(quotas) if isinstance(quotas, Mapping) else dict.fromkeys(quotas, cost)
     return {check_id(name, field="quotas"): cost_micro(each, field="quotas") for name, each in named.items()}

@@ -1,7 +1,7 @@
 """Allowances as Redis knows them: put into force, changed, given back, looked at."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -9,7 +9,7 @@ from quotaflow import facts
 from quotaflow.amounts import MAX_PREPAID_UNITS, MICRO
 from quotaflow.errors import IdempotencyConflict, InvalidInput, NotFound
 from quotaflow.ids import Ids
-from quotaflow.ledger import Change, Holding, Request, RequestState
+from quotaflow.ledger import Action, Change, Holding, LedgerRow, Request, RequestState
 from quotaflow.limiter import keys
 from quotaflow.limiter.client import Client, reaching
 from quotaflow.limiter.fence import Fence
@@ -22,6 +22,10 @@ _FIELDS = (
     "kind", "total", "remaining", "epoch", "seq", "expires_at_us", "active", "allowed", "limited", "version",
     "period_us",
 )  # fmt: skip
+
+
+FindRows = Callable[[Sequence[str]], Awaitable[list[LedgerRow]]]
+_CHANGES = (Action.RECHARGE, Action.SET, Action.RESET, Action.EXPIRE, Action.ADJUST)
 
 
 class Back(StrEnum):
@@ -55,6 +59,7 @@ class Allowances:
         self._client = client
         self._ids = ids
         self._lifetime_ms = str(round(request_ttl_s * 1000))
+        self._rows_of_requests: FindRows | None = None
 
     async def allow(self, definition: Definition, *, actor: str | None = None) -> bool:
         """Put a definition into force; False when a newer one is."""
@@ -71,6 +76,8 @@ class Allowances:
         :raises NotFound: no such allowance. :raises InvalidInput: it is not metered, or would be above 2e9 units.
         :raises IdempotencyConflict: the act's id was used for another one.
         """
+        if act_id is not None and await self._is_in_ledger(subject, act_id, amount_micro):
+            return False
         event_id = self._ids.next()
         act_id = act_id or event_id
         record = keys.request(subject, f"act {act_id}")  # no request id has a space: customers cannot name it
@@ -89,6 +96,19 @@ class Allowances:
             case "conflict":
                 raise IdempotencyConflict(f'the id "{act_id}" was used before for another change')
         return bool(word == "done")
+
+    def look_in(self, rows_of_requests: FindRows) -> None:
+        """Ask the ledger about ids of changes that Redis has forgotten."""
+        self._rows_of_requests = rows_of_requests
+
+    async def _is_in_ledger(self, subject: str, act_id: str, amount_micro: int | None) -> bool:
+        if self._rows_of_requests is None:
+            return False
+        rows = [row for row in await self._rows_of_requests([act_id]) if row.subject == subject]
+        changes = [row for row in rows if row.action in _CHANGES]
+        if any(row.action is Action.RECHARGE and row.change_micro != amount_micro for row in changes):
+            raise IdempotencyConflict(f'the id "{act_id}" was used before for another change')
+        return bool(changes)
 
     async def give_back(
         self, request: Request, back: Back, amounts: Sequence[int], *, actor: str | None = None

@@ -62,7 +62,7 @@ class ChargeLayout(NamedTuple):
                 order.event_id,
                 f"{order.lifetime_ms} {order.hold_us} {asked}",
                 parts_text(order.parts),
-                f" request={facts.text_of(order.request_id)}",
+                f" request={facts.text_of(order.request_id)}{_asker(order)}",
             )
         return found
 
@@ -98,6 +98,11 @@ def _answer(
     return Charge(
         False, order.parts[0].id, decided_by, remaining, wait, _REASONS[word], order.request_id, again
     )
+
+
+def _asker(order: Order) -> str:
+    """Say who asked, where others are charged for him: the request id is one of his."""
+    return f" actor={facts.text_of(order.subject)}" if len(order.parts) > 1 else ""
 
 
 _ERRORS = ("conflict", "backlog", "full")

@@ -10,7 +10,7 @@ from quotaflow import Quotaflow
 from quotaflow.amounts import MICRO
 from quotaflow.control.requests import request_of
 from quotaflow.errors import Conflict, IdempotencyConflict, InvalidInput, NotFound
-from quotaflow.ledger import Action, LedgerRow, Part, RequestState
+from quotaflow.ledger import Action, Change, LedgerRow, Part, RequestState
 from quotaflow.limiter import keys
 from quotaflow.model import QuotaKind, make_quota
 from tests.flow.conftest import MakeSettings
@@ -168,3 +168,34 @@ async def test_while_sql_is_locked_charging_goes_on_and_what_was_not_checked_is_
         await written(qf)
         charged = [row.request_id for row in await rows(qf, token_id) if row.action is Action.CONSUME]
         assert charged == ["before", "meanwhile"]
+
+
+async def test_a_change_whose_record_is_gone_is_not_made_again(
+    valkey: ValkeyProcess, make_settings: MakeSettings
+) -> None:
+    async with opened(make_settings, valkey) as (qf, token_id, _):
+        await qf.tokens.recharge(token_id, Change.RECHARGE, 50, request_id="invoice-1")
+        await written(qf)
+        for key in valkey.client().scan_iter("qf:{p0}:request:*"):
+            valkey.client().delete(key)
+        view = await qf.tokens.recharge(token_id, Change.RECHARGE, 50, request_id="invoice-1")
+        assert view.holding is not None
+        assert view.holding.remaining_micro == 150 * MICRO
+        with pytest.raises(IdempotencyConflict):
+            await qf.tokens.recharge(token_id, Change.RECHARGE, 51, request_id="invoice-1")
+
+
+async def test_a_request_that_only_others_were_charged_for_is_known_by_their_rows(
+    valkey: ValkeyProcess, make_settings: MakeSettings
+) -> None:
+    """The token's own cost is nothing; what its request took of a shared quota is in the ledger under its name."""
+    async with opened(make_settings, valkey) as (qf, token_id, secret):
+        await qf.quotas.create(make_quota(id="sms", total=100, kind=QuotaKind.ALLOWANCE))
+        await qf.tokens.consume(secret, 0, request_id="one", quotas={"sms": 7})
+        await written(qf)
+        for key in valkey.client().scan_iter("qf:{p0}:request:*"):
+            valkey.client().delete(key)
+        assert (await qf.tokens.consume(secret, 0, request_id="one", quotas={"sms": 7})).repeated
+        assert (await qf.charges.request(token_id, "one")).state is RequestState.CHARGED
+        await qf.charges.refund(token_id, "one")
+        assert (await qf.acquire("sms", 0)).remaining == 100
