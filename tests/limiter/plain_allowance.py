@@ -144,8 +144,9 @@ class PlainAllowances:
         paid = [part for part in record.parts if not part.is_bucket]
         for part, amount in zip(paid, amounts, strict=True):
             it = self.allowances[part.id]
-            if it.metered and (amount or act == "settle"):
-                it.remaining += amount
+            back = min(amount, MAX_PREPAID_UNITS * MICRO - it.remaining)
+            if it.metered and (back or act == "settle"):
+                it.remaining += back
                 self.posted += 1
         record.state = ENDS[act]
         return "done", record.state

@@ -6,7 +6,7 @@ from typing import Any, cast
 
 import pytest
 import time_machine
-from hypothesis import HealthCheck, given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from quotaflow import facts
@@ -165,7 +165,14 @@ pauses = st.sampled_from([0, 1, 999_999, 10_000_000, HOUR_US])
 
 
 @pytest.mark.timeout(300)  # a story that fails takes minutes to be made short
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=150)
+@example(
+    [
+        (0, ("charge", {"t": MICRO}, "one", 0)),
+        (0, ("change", "set", "t", 2 * 10**15, "one")),
+        (0, ("give_back", "refund", "t", "one", 4)),
+    ]
+)
 @given(st.lists(st.tuples(pauses, steps), min_size=1, max_size=14))
 async def test_lua_and_plain_python_agree_on_every_step_and_the_ledger_proves_it(
     story: list[tuple[int, tuple[Any, ...]]],

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from quotaflow.amounts import MAX_MICRO, MICRO, cost_micro
@@ -99,7 +99,7 @@ def stories(draw: st.DrawFn) -> tuple[list[Quota], list[tuple[int, list[dict[str
     return quotas, steps
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=60)
 @given(stories())
 async def test_lua_and_plain_python_always_agree_to_the_micro_unit(
     story: tuple[list[Quota], list[tuple[int, list[dict[str, int]]]]],
@@ -120,7 +120,7 @@ async def test_lua_and_plain_python_always_agree_to_the_micro_unit(
             assert told[4] == meant[4] or later
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(
     amounts, rates, st.lists(st.tuples(st.integers(0, 10**9), st.integers(0, 10**7)), min_size=1, max_size=40)
 )

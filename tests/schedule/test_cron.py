@@ -95,7 +95,7 @@ def test_with_seconds_each_moment_around_a_shift_is_found(zone: str, expression:
 
 
 @given(data=st.data(), expression=cases.expressions(), zone=st.sampled_from(MOVING))
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 def test_any_expression_from_any_start_near_a_shift(data: st.DataObject, expression: str, zone: str) -> None:
     shift_s = data.draw(st.sampled_from(cases.shifts(zone)))
     start_s, end_s = shift_s - cases.NEAR, shift_s + cases.NEAR
@@ -121,7 +121,7 @@ def test_from_starting_points_all_over_ten_years_cronsim_agrees(zone: str) -> No
 
 
 @given(expression=cases.expressions(), start_s=st.integers(cases.FROM_S, cases.UNTIL_S))
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 def test_any_expression_means_what_cronsim_reads(expression: str, start_s: int) -> None:
     at_us, found = start_s * SECOND_US, []
     for _ in range(3):
@@ -135,7 +135,7 @@ def test_any_expression_means_what_cronsim_reads(expression: str, start_s: int) 
     zone=st.sampled_from(cases.ZONES),
     start_us=st.integers(0, cases.UNTIL_S * SECOND_US),
 )
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 def test_moments_strictly_increase(expression: str, zone: str, start_us: int) -> None:
     found = [start_us]
     for _ in range(5):
@@ -200,7 +200,7 @@ def test_a_bad_expression_is_refused_in_one_line_with_the_field(expression: obje
 
 
 @given(st.text(max_size=200) | st.text("0123456789*/,-LJANMO@#? ", max_size=60))
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 def test_any_text_is_read_or_refused(text: str) -> None:
     try:
         cron = parse(text)

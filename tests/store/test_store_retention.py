@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from quotaflow.errors import Conflict
@@ -159,7 +159,6 @@ def links(rows: Sequence[LedgerEntry], window: Sequence[LedgerEntry]) -> list[Li
 @given(
     st.lists(st.integers(0, 60), min_size=1, max_size=40, unique=True), st.integers(1, 10), st.integers(0, 61)
 )
-@settings(suppress_health_check=[HealthCheck.too_slow], deadline=None)
 def test_in_whatever_order_ids_come_what_is_left_is_the_end_of_the_chain(
     moments: list[int], limit: int, edge_us: int
 ) -> None:
