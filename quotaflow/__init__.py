@@ -7,6 +7,7 @@ from quotaflow.model import Decision
 from quotaflow.runner.decorators import LimitCallTask, LimitTask, SchedulerTask
 from quotaflow.runner.injection import TaskContext
 from quotaflow.runner.limits import SoftTimeLimitExceeded
+from quotaflow.runner.retry import Retry
 
 __all__ = [
     "Decision",
@@ -17,6 +18,7 @@ __all__ = [
     "QuotaType",
     "Quotaflow",
     "QuotaflowError",
+    "Retry",
     "SchedulerTask",
     "SoftTimeLimitExceeded",
     "TaskContext",

@@ -16,7 +16,9 @@ from pydantic import (
     SecretStr,
 )
 
+from quotaflow.errors import InvalidInput
 from quotaflow.model import Quota
+from quotaflow.rates import parse_rate
 
 _ENCODED = " (special characters in a password percent-encoded)"
 
@@ -81,6 +83,14 @@ def is_zone(name: object) -> bool:
         return isinstance(name, str) and bool(_zone(name))
     except ValueError:
         return False
+
+
+def _rate_limit(text: str) -> str:
+    try:
+        parse_rate(text or None)
+    except InvalidInput as error:
+        raise ValueError from error
+    return text
 
 
 def _frozen(value: object) -> object:
@@ -171,11 +181,19 @@ class Scheduler(Section):
 
 
 class Runner(Section):
-    """How many runs execute and wait at once, and how long they may still take when the daemon stops."""
+    """How many runs execute and wait at once, and how long they may still take when the daemon stops.
+
+    `time_limit`, `soft_time_limit` and `rate_limit` are for tasks that name none; None, 0 or empty is no limit.
+    """
 
     concurrency: int = _whole(50, 1, 10_000, "runs")
     queue_size: int = _whole(1000, 1, 1_000_000, "runs")
     shutdown_grace_s: float = _seconds(10.0, 0, 3600)
+    time_limit: float = _seconds(0.0, 0, 604_800)
+    soft_time_limit: float = _seconds(0.0, 0, 604_800)
+    rate_limit: Annotated[str, AfterValidator(_rate_limit)] = Field(
+        default="", description='empty (no limit), or like "10/s", "100/m" or "0.5/h"'
+    )
 
 
 class Journal(Section):

@@ -1,20 +1,30 @@
 """The three decorators. They register the function and give it back with its signature untouched."""
 
 import inspect
-import math
 from collections.abc import Callable, Iterator
 from dataclasses import replace
-from typing import Any, Literal, ParamSpec, TypeVar
+from typing import Any, Literal, ParamSpec, TypeVar, Unpack
 
 from quotaflow.amounts import check_id, cost_micro
 from quotaflow.errors import InvalidInput, RegistrationError
 from quotaflow.model import TaskKind
 from quotaflow.runner.calls import limited
 from quotaflow.runner.injection import wants_of
+from quotaflow.runner.options import (
+    Isolation,
+    RunOptions,
+    TimeLimits,
+    check_names,
+    fields_of,
+    is_seconds,
+    merged,
+    wait_of,
+)
 from quotaflow.runner.registry import REGISTRY, Task
 
 P = ParamSpec("P")
 R = TypeVar("R")
+V = TypeVar("V")
 
 
 def SchedulerTask(  # noqa: N802  reads as a noun where it is used
@@ -25,8 +35,7 @@ def SchedulerTask(  # noqa: N802  reads as a noun where it is used
     timezone: str | None = None,
     description: str | None = None,
     misfire: str = "skip",
-    soft_time_limit: float | None = None,
-    time_limit: float | None = None,
+    **options: Unpack[RunOptions],
 ) -> Callable[[Callable[P, R]], Callable[P, R]]:
     """Run a function by cron, without a quota.
 
@@ -34,25 +43,25 @@ def SchedulerTask(  # noqa: N802  reads as a noun where it is used
     :param cron: 5 fields, or 6 with seconds first; `@daily` and friends.
     :param timezone: IANA name; default `scheduler.timezone`.
     :param misfire: what becomes of moments that passed unclaimed: "skip", "coalesce" or "catchup(n)".
-    :param soft_time_limit: seconds until SoftTimeLimitExceeded is raised inside an `async def`.
-    :param time_limit: seconds until the run is cancelled; a plain `def` is abandoned, its session rolled back.
+    :param options: time limits, rate limit, retries, overlap: see RunOptions.
     :raises RegistrationError: at import, naming the place.
     """
+    check_names(options)
 
     def register(function: Callable[P, R]) -> Callable[P, R]:
+        where = where_is(function)
         task = Task(
             id=id,
             name=name,
             kind=TaskKind.SCHEDULER,
             function=function,
-            where=where_is(function),
-            wants=wants_of(function, where_is(function)),
+            where=where,
+            wants=wants_of(function, where),
             cron=cron,
             timezone=timezone,
             description=description,
             misfire=misfire,
-            soft_time_limit=soft_time_limit,
-            time_limit=time_limit,
+            **_options(options, where),
         )
         REGISTRY.add(checked(task))
         return function
@@ -70,37 +79,41 @@ def LimitTask(  # noqa: N802
     description: str | None = None,
     cost: float = 1,
     misfire: str = "skip",
+    on_limit: str = "skip",
     on_missing: Literal["skip", "allow"] = "skip",
-    soft_time_limit: float | None = None,
-    time_limit: float | None = None,
+    **options: Unpack[RunOptions],
 ) -> Callable[[Callable[P, R]], Callable[P, R]]:
-    """Run a function by cron if its quota has enough units; otherwise the tick is skipped and traced as limited.
+    """Run a function by cron if its quota has enough units.
 
     The parameters are those of SchedulerTask, and:
 
     :param quota_name: the quota's `name`; it may be made later, until then ticks are skipped.
     :param cron: None runs it only when triggered.
     :param cost: units each run takes, a multiple of 0.000001.
+    :param on_limit: what becomes of a run that its quota refuses: "skip" (it is traced as limited), "wait(n)" (it
+        waits in Redis up to n seconds, in order, and holds no worker), or "wait", up to a day.
     :param on_missing: "allow" runs it although the quota is missing or disabled.
     """
+    check_names(options)
 
     def register(function: Callable[P, R]) -> Callable[P, R]:
+        where = where_is(function)
         task = Task(
             id=id,
             name=name,
             kind=TaskKind.LIMIT,
             function=function,
-            where=where_is(function),
-            wants=wants_of(function, where_is(function)),
+            where=where,
+            wants=wants_of(function, where),
             cron=cron,
             timezone=timezone,
             quota_name=quota_name,
             description=description,
-            cost_micro=_cost(cost, where_is(function)),
+            cost_micro=_cost(cost, where),
             misfire=misfire,
-            allow_missing=_allows(on_missing, where_is(function)),
-            soft_time_limit=soft_time_limit,
-            time_limit=time_limit,
+            allow_missing=_allows(on_missing, where),
+            max_wait=_at(where, wait_of, on_limit),
+            **_options(options, where),
         )
         REGISTRY.add(checked(task))
         return function
@@ -176,29 +189,33 @@ def checked(task: Task) -> Task:
 
 
 def _faults(task: Task) -> Iterator[str]:
-    soft, hard = task.soft_time_limit, task.time_limit
-    for field, limit in (("soft_time_limit", soft), ("time_limit", hard)):
-        if limit is not None and not (_is_number(limit) and 0 < limit < math.inf):
-            yield f"{field} must be a number of seconds above 0, or None"
-    if soft is not None and hard is not None and soft > hard:
-        yield f"soft_time_limit must be less than or equal to time_limit ({soft:g} > {hard:g})"
-    if soft is not None and not inspect.iscoroutinefunction(task.function):
-        yield "a plain def cannot be interrupted softly; use time_limit"
-    if not (_is_number(task.max_wait) and 0 <= task.max_wait < math.inf):
+    is_async = inspect.iscoroutinefunction(task.function)
+    try:
+        merged(TimeLimits(), TimeLimits(task.time_limit, task.soft_time_limit), TimeLimits())
+    except InvalidInput as error:
+        yield str(error)
+    if task.soft_time_limit is not None and not is_async and task.isolation is Isolation.THREAD:
+        yield 'a plain def in a thread cannot be interrupted softly; use time_limit, or isolation="process"'
+    if not is_seconds(task.max_wait):
         yield "max_wait must be a number of seconds, 0 or more"
     if inspect.isgeneratorfunction(task.function) or inspect.isasyncgenfunction(task.function):
         yield "a generator does its work after it has returned; decorate the function that consumes it"
 
 
-def _is_number(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)
+def _options(options: RunOptions, where: str) -> dict[str, Any]:
+    return _at(where, fields_of, options)
+
+
+def _at(where: str, read: Callable[[V], R], value: V) -> R:
+    """Read a value; what is wrong with it is said with its place."""
+    try:
+        return read(value)
+    except InvalidInput as error:
+        raise RegistrationError(f"{where}: {error}") from error
 
 
 def _cost(value: object, where: str) -> int:
-    try:
-        return cost_micro(value)
-    except InvalidInput as error:
-        raise RegistrationError(f"{where}: {error}") from error
+    return _at(where, cost_micro, value)
 
 
 def _allows(on_missing: str, where: str) -> bool:

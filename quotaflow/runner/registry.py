@@ -6,7 +6,10 @@ from typing import Any
 
 from quotaflow.errors import RegistrationError
 from quotaflow.model import TaskKind
+from quotaflow.rates import Rate
 from quotaflow.runner.injection import Want
+from quotaflow.runner.options import Isolation
+from quotaflow.runner.retry import Retry
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +32,15 @@ class Task:
     soft_time_limit: float | None = None
     time_limit: float | None = None
     max_wait: float = 0.0
+    rate: Rate | None = None
+    retry: Retry | None = None
+    jitter: float = 0.0
+    spread: float = 0.0
+    max_running: int | None = None
+    queues_overlap: bool = False
+    rerun_lost: bool = False
+    max_crashes: int = 3
+    isolation: Isolation = Isolation.THREAD
 
     @property
     def path(self) -> str:

@@ -141,7 +141,8 @@ def test_a_soft_limit_above_the_hard_one_is_refused(decorate: Decorate, registry
 @with_limits
 def test_a_soft_limit_on_a_plain_def_is_refused_with_the_way_out(decorate: Decorate) -> None:
     why = refusal(decorate(soft_time_limit=5), plain_job)
-    assert why == '"t": a plain def cannot be interrupted softly; use time_limit'
+    way_out = 'use time_limit, or isolation="process"'
+    assert why == f'"t": a plain def in a thread cannot be interrupted softly; {way_out}'
 
 
 @every_decorator
