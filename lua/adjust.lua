@@ -59,7 +59,7 @@ end
 local facts = {}
 local action = act == 'period' and 'reset' or act
 if it.metered then
-  post(it, facts, ARGV[5], action, remaining - it.remaining, string.format(' total=%.0f%s', total, ARGV[6]), now)
+  post(it, facts, ARGV[5], action, remaining - it.remaining, ' total=' .. digits(total) .. ARGV[6], now)
 end
 append(KEYS[1], KEYS[2], facts)
 it.total = total

@@ -31,7 +31,7 @@ if not it.seq then
 end
 if begins then
   it.remaining = 0
-  post(it, facts, ARGV[8], 'init', total, string.format(' total=%.0f%s', total, ARGV[9]), now)
+  post(it, facts, ARGV[8], 'init', total, ' total=' .. digits(total) .. ARGV[9], now)
 end
 append(KEYS[1], KEYS[2], facts)
 redis.call('HSET', KEYS[3], 'kind', ARGV[2], 'epoch', digits(it.epoch), 'seq', digits(it.seq), 'expires_at_us', digits(expires),

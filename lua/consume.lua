@@ -104,14 +104,14 @@ end
 -- What is hardest to overcome decides; of two waits the longer one; if all is granted, the first part speaks.
 local function judge(item)
   if #item.parts == 1 then return item.parts[1], says(item.parts[1]) end
-  local worst, severest, longest = item.parts[1], 0, 0
+  local worst, decisive, longest = item.parts[1], 'granted', 0
   for _, part in ipairs(item.parts) do
     local word = says(part)
-    local rank, wait = RANK[word], wait_of(part, word)
+    local harder, wait = RANK[word] - RANK[decisive], wait_of(part, word)
     if wait < 0 then wait = FOREVER end
-    if rank > severest or (rank == severest and wait > longest) then worst, severest, longest = part, rank, wait end
+    if harder > 0 or (harder == 0 and wait > longest) then worst, decisive, longest = part, word, wait end
   end
-  return worst, says(worst)
+  return worst, decisive
 end
 
 local function left_of(slot)

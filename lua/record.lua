@@ -1,5 +1,5 @@
 -- record: journal facts about work that has no lease, such as the traces of limited calls.
--- uses       fence
+-- uses       fence journal
 -- KEYS[1]    qf:{p0}:meta            hash    the marker
 -- KEYS[2]    qf:{p0}:journal         stream
 -- ARGV[1]    backlog_max  facts; at this many the call is refused
@@ -11,6 +11,5 @@ local backlog_max = whole(ARGV[1])
 if not backlog_max or #ARGV < 3 or #ARGV % 2 == 0 then return redis.error_reply('INVALID facts') end
 local backlog = whole(redis.call('HGET', KEYS[1], 'backlog') or '0')
 if backlog >= backlog_max then return 0 end
-redis.call('XADD', KEYS[2], '*', unpack(ARGV, 2))
-redis.call('HINCRBY', KEYS[1], 'backlog', digits((#ARGV - 1) / 2))
+append(KEYS[1], KEYS[2], { unpack(ARGV, 2) })
 return (#ARGV - 1) / 2

@@ -32,7 +32,7 @@ class QuotaType(StrEnum):
 
 
 class Action(StrEnum):
-    """What a row of the ledger says happened. The last three are written by recovery alone."""
+    """What a row of the ledger says happened."""
 
     INIT = "init"
     CONSUME = "consume"
@@ -41,8 +41,8 @@ class Action(StrEnum):
     SET = "set"
     RESET = "reset"
     EXPIRE = "expire"
-    ADJUST = "adjust"  # a new epoch begins, or what an orphan took is taken again
-    GAP = "gap"  # a new epoch begins, and this much happened that nobody recorded
+    ADJUST = "adjust"  # a new epoch begins, or units are taken: by a person, or those that an orphan took
+    GAP = "gap"  # a new epoch begins, and this much happened that nobody recorded; recovery alone
     ORPHAN = "orphan"  # a charge of a life of Redis that SQL had already closed; outside the chain
 
 
@@ -121,7 +121,7 @@ class AccessToken:
 
 
 class Balance(NamedTuple):
-    """What an allowance has, and up to which ledger fact that counts. `event_id` and `at_us` are of that fact."""
+    """What an allowance has, and up to which ledger fact that counts; `at_us` is when that was."""
 
     subject: str
     remaining_micro: int

@@ -28,10 +28,11 @@ class Known(NamedTuple):
     prefix: str
 
 
-def make(random_bytes: Callable[[int], bytes]) -> str:
-    """Make a secret."""
+def make(random_bytes: Callable[[int], bytes]) -> tuple[str, Known]:
+    """Make a secret; the second value is what is kept of it."""
     body = _base62(int.from_bytes(random_bytes(RANDOM_BYTES)), _BODY)
-    return PREFIX + body + _checksum(body)
+    secret = PREFIX + body + _checksum(body)
+    return secret, _known(secret)
 
 
 def known_of(secret: str) -> Known | None:
@@ -39,6 +40,10 @@ def known_of(secret: str) -> Known | None:
     found = _SECRET(secret) if isinstance(secret, str) else None
     if found is None or _checksum(found[1]) != found[2]:
         return None
+    return _known(secret)
+
+
+def _known(secret: str) -> Known:
     digest = hashlib.sha256(secret.encode()).hexdigest()
     return Known(TOKEN_PREFIX + digest[:32], digest, secret[: len(PREFIX) + SHOWN])
 

@@ -1,6 +1,5 @@
 """Does the ledger tell the truth? Its chains, its sums, and what tokens, quotas and Redis say beside it."""
 
-import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -33,9 +32,9 @@ class Audit:
 
 
 class Auditor:
-    """Audits one store, and the Redis beside it where there is one. It only reads, also under load."""
+    """Audits one store and the Redis beside it. It only reads, also under load."""
 
-    def __init__(self, store: Store, look: Look | None, clock: Clock) -> None:
+    def __init__(self, store: Store, look: Look, clock: Clock) -> None:
         self._store = store
         self._look = look
         self._clock = clock
@@ -66,7 +65,7 @@ class Auditor:
     async def _expected(self, audit: Audit) -> dict[str, Chain]:
         """Read what must be in the ledger. What is said now is there already, or, of Redis, will be soon."""
         balances, made_us = await self._balances()
-        holdings = await self._look(list(balances)) if self._look else {}
+        holdings = await self._look(list(balances))
         cut_us = await self._store.ledger_cut_us()
         chains = {}
         for subject, balance in balances.items():
@@ -77,7 +76,7 @@ class Auditor:
             held = holdings.get(subject)
             if held is not None and held.remaining_micro is not None:
                 chains[subject].claims[REDIS] = Claim(held.epoch, held.seq, held.remaining_micro)
-            elif held is None and self._look is not None and balance.seq:
+            elif held is None and balance.seq:
                 audit.differences.append(Difference(subject, REDIS, "Redis does not have it"))
         return chains
 
@@ -123,7 +122,6 @@ class Auditor:
                     count(audit, row)
             behind = [chain for chain in behind if chain.claims]
             if behind:
-                await asyncio.sleep(0)
                 await self._clock.sleep(LOOK_EVERY_S)
         for chain in behind:
             claim = chain.claims[REDIS]

@@ -2,7 +2,7 @@
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from quotaflow import facts
@@ -27,7 +27,7 @@ from quotaflow.ledger import (
     check_request_id,
 )
 from quotaflow.limiter.admission import Admission
-from quotaflow.limiter.allowances import Allowances, Back, full_parts
+from quotaflow.limiter.allowances import Allowances, Back, FindRows, full_parts
 from quotaflow.limiter.charging import Charging
 from quotaflow.limiter.orders import Order
 from quotaflow.log import Event, get_logger
@@ -41,8 +41,6 @@ HOLD_S = 300.0  # how long a reservation lasts unless told otherwise
 LONGEST_HOLD_S = 86_400.0
 ENDED = (RequestState.SETTLED, RequestState.RELEASED, RequestState.REFUNDED, RequestState.CANCELLED)
 TRIES = 5  # to give back to a request that changes at the same moment
-
-FindRows = Callable[[Sequence[str]], Awaitable[list[LedgerRow]]]
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from quotaflow.amounts import amount_micro, check_id
+from quotaflow.amounts import amount_micro, check_id, prepaid_micro
 from quotaflow.control.token_terms import change_micro
 from quotaflow.errors import ConfigError, InvalidCron, InvalidInput, NotFound, Unavailable
 from quotaflow.ledger import Change
@@ -90,10 +90,10 @@ class QuotaDesk:
         if foreign := sorted(foreign_fields(kind) & given.keys()):
             raise InvalidInput(f"{foreign[0]} is not for a quota of kind {kind}", field=foreign[0])
         check_period(**period)
-        holds = "capacity" if total is None else "total"
+        holds, read = ("capacity", amount_micro) if total is None else ("total", prepaid_micro)
         quota = await self._store.update_quota(
             quota_id,
-            capacity_micro=amount_micro(given[holds], field=holds, minimum=1) if holds in given else None,
+            capacity_micro=read(given[holds], field=holds, minimum=1) if holds in given else None,
             refill_micro_s=None if refill_rate is None else amount_micro(refill_rate, field="refill_rate"),
             enabled=enabled,
             **period,

@@ -45,16 +45,20 @@ def again(order: Order, known: Request) -> Charge:
 
     :raises IdempotencyConflict: it was another one.
     """
-    asked = {part for part in order.parts if not part.is_bucket and part.cost_micro}
+    own, *others = [part for part in order.parts if not part.is_bucket]
+    known_own, *known_others = known.parts
     # What is not counted, such as the cost of a token of type time, has no row.
-    if asked - {order.parts[0]} != {part for part in known.parts[1:] if part.cost_micro} or (
-        known.parts[0].cost_micro and order.parts[0] != known.parts[0]
-    ):
+    is_same_own = own == known_own or not known_own.cost_micro
+    if not is_same_own or _counted(others) != _counted(known_others):
         raise IdempotencyConflict(f'the request id "{order.request_id}" was used before with other arguments')
     subject = order.subject
     return Charge(
         True, subject, subject, known.remaining, 0.0, Reason.GRANTED, order.request_id, repeated=True
     )
+
+
+def _counted(parts: Sequence[Part]) -> set[Part]:
+    return {part for part in parts if part.cost_micro}
 
 
 def refusal_of(charge: Charge) -> Exception:

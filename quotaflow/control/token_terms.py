@@ -1,8 +1,5 @@
 """The terms of an access token, checked: how long, how much, how fast. Pure."""
 
-from collections.abc import Mapping
-from typing import Any
-
 from quotaflow.amounts import MICRO, prepaid_micro
 from quotaflow.errors import InvalidInput
 from quotaflow.ledger import AccessToken, Change, QuotaType
@@ -39,12 +36,6 @@ def change_micro(change: Change, amount: object) -> int | None:
             return None
         raise InvalidInput("amount is missing", field="amount")
     return prepaid_micro(amount, field="amount", minimum=1 if change is Change.RECHARGE else 0)
-
-
-def changed_of(token: AccessToken, fields: Mapping[str, Any]) -> AccessToken:
-    """Return a token with some fields changed."""
-    values = {name: getattr(token, name) for name in AccessToken.__dataclass_fields__}
-    return AccessToken(**(values | dict(fields)))
 
 
 def check_kind(token: AccessToken) -> None:

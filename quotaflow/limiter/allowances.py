@@ -165,12 +165,6 @@ class Allowances:
             await asyncio.sleep(0)
         return found
 
-    async def forget(self, subject: str) -> None:
-        """Take an allowance out of force; its history stays."""
-        encoded = keys.encode_id(subject)
-        async with reaching(self._client):
-            await self._client.delete(f"{keys.TAG}:allowance:{encoded}", f"{keys.TAG}:refused:{encoded}")
-
 
 def definition_args(definition: Definition) -> list[str]:
     """Lay out the definition as the first values of allow.lua."""

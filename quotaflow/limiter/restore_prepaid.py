@@ -4,11 +4,10 @@ Whatever happened, nothing is minted again. Redis fell back behind SQL: SQL's wo
 an `adjust` row. SQL lacks rows that Redis had done: a new epoch begins with a `gap` row of exactly that amount.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
 
-from quotaflow import facts
 from quotaflow.amounts import MICRO
 from quotaflow.ledger import Action, Balance, Holding, LedgerEntry, Request, RequestState
 from quotaflow.limiter import keys
@@ -104,8 +103,8 @@ def start_items(start: Start, definition: Definition, period_us: int) -> list[It
 def definition_items(definition: Definition) -> list[Item]:
     """Write what people decided about an allowance."""
     key = keys.allowance(definition.subject)
-    values: dict[str, object] = {
-        "kind": str(definition.kind),
+    values = {
+        "kind": definition.kind,
         "expires_at_us": definition.expires_us or 0,
         "active": int(definition.active),
         "version": definition.version,
@@ -152,5 +151,5 @@ def _record(request: Request) -> str:
     return f"{request.state} - {left} {parts_text(request.parts)}"
 
 
-def _flat(values: dict[str, object] | dict[str, int]) -> tuple[str, ...]:
-    return tuple(chain(*[(name, facts.text_of(str(value))) for name, value in values.items()]))
+def _flat(values: Mapping[str, object]) -> tuple[str, ...]:
+    return tuple(chain(*[(name, str(value)) for name, value in values.items()]))

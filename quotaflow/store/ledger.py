@@ -1,6 +1,6 @@
 """The ledger in SQL: rows are only added, and what each allowance has follows them in the same transaction."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from sqlalchemy import Row, Table, literal_column, select
@@ -73,29 +73,26 @@ def row_of(entry: LedgerEntry) -> tuple[Any, ...]:
     return (*entry[:-1], checksum_of(entry), None, None, None)
 
 
-async def set_balances(connection: AsyncConnection, balances: Iterable[Balance], now_us: int) -> None:
+async def set_balances(connection: AsyncConnection, balances: Sequence[Balance], now_us: int) -> None:
     """Let tokens and prepaid quotas show what they have."""
-    for table, some in _by_table(balances):
+    for table in (access_tokens, quotas):
+        some = [balance for balance in balances if _table_of(balance.subject) is table]
         rows = [(found.subject, found.remaining_micro, found.epoch, found.seq, now_us) for found in some]
         await update(connection, table, _BALANCE, _ALWAYS, rows)
         totals = [(found.subject, found.total_micro) for found in some if found.total_micro is not None]
         await update(connection, table, _TOTAL, _ALWAYS, totals)
 
 
-def _by_table(balances: Iterable[Balance]) -> list[tuple[Table, list[Balance]]]:
-    tokens: list[Balance] = []
-    others: list[Balance] = []
-    for balance in balances:
-        (tokens if balance.subject.startswith(TOKEN_PREFIX) else others).append(balance)
-    return [(access_tokens, tokens), (quotas, others)]
+def _table_of(subject: str) -> Table:
+    return access_tokens if subject.startswith(TOKEN_PREFIX) else quotas
 
 
-async def _ends(connection: AsyncConnection, subjects: Iterable[str]) -> dict[str, Place]:
+async def _ends(connection: AsyncConnection, subjects: Collection[str]) -> dict[str, Place]:
     found: dict[str, Place] = {}
-    marked = [Balance(subject, 0, 0, 0, 0) for subject in subjects]
-    for table, some in _by_table(marked):
+    for table in (access_tokens, quotas):
+        some = [subject for subject in subjects if _table_of(subject) is table]
         query = select(table.c.id, table.c.epoch, table.c.seq)
-        rows = await fetch_in(connection, query, table.c.id, [balance.subject for balance in some])
+        rows = await fetch_in(connection, query, table.c.id, some)
         found |= {subject: (epoch, seq) for subject, epoch, seq in rows}
     return found
 

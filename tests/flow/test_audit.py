@@ -8,6 +8,7 @@ import pytest
 
 from quotaflow import Quotaflow
 from quotaflow.ledger import Action
+from quotaflow.limiter import keys
 from tests.flow.conftest import MakeSettings
 from tests.flow.test_prepaid_recovery import opened, rows, written
 from tests.servers import ValkeyProcess
@@ -88,7 +89,7 @@ async def test_an_outcome_is_not_an_edit(make_books: Any) -> None:
 async def test_units_that_redis_lacks_are_found(make_books: Any) -> None:
     async with make_books() as opened_books:
         books = await fill(*opened_books)
-        await books.qf._base.allowances.forget(books.token_id)
+        assert await books.qf._base.plain.delete(keys.allowance(books.token_id)) == 1
         assert await books.found() == ["redis"]
 
 

@@ -16,7 +16,7 @@ from tests.servers import ValkeyProcess
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
-UNKNOWN = make(lambda size: b"\1" * size)
+UNKNOWN, _ = make(lambda size: b"\1" * size)
 
 
 async def consumed(house: House, mine: dict[str, str], **body: Any) -> httpx.Response:

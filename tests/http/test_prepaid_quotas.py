@@ -93,6 +93,7 @@ NEW = {"id": "never", "kind": "allowance", "total": 5}
         ({**NEW, "total": 0}, "total", "invalid_input"),
         ({**NEW, "total": -1}, "total", "invalid_input"),
         ({**NEW, "total": None}, "total", "invalid_input"),
+        ({**NEW, "total": 2_000_000_001}, "total", "invalid_input"),
         ({"id": "never", "kind": "allowance"}, "total", "invalid_input"),
         ({**NEW, "reset_cron": "61 * * * *"}, "reset_cron", "invalid_cron"),
         ({**NEW, "reset_cron": ""}, "reset_cron", "invalid_cron"),
@@ -119,6 +120,7 @@ async def test_what_does_not_fit_its_kind_is_refused_and_nothing_made(
         ("steady_a", {"capacity": 5}, "capacity"),
         ("steady_a", {"refill_rate": 5, "total": 7}, "refill_rate"),
         ("steady_a", {"total": 0}, "total"),
+        ("steady_a", {"total": 2_000_000_001}, "total"),  # SQL would round it
         ("steady_a", {"reset_cron": "x", "total": 7}, "reset_cron"),
         ("steady_a", {"timezone": "x", "total": 7}, "timezone"),
         ("steady_a", {"kind": "bucket"}, "kind"),

@@ -37,7 +37,6 @@ class FileFormat(StrEnum):
 
 
 Action = Annotated[str | None, typer.Option(help=say("Only this action: consume, refund, recharge, ..."))]
-Since = Annotated[str | None, typer.Option(help=say("Moment, or how long ago: 90s, 15m, 1h, 7d"))]
 Until = Annotated[str | None, typer.Option(help=say("Before this moment, or how long ago"))]
 Kind = Annotated[FileFormat, typer.Option("--format", help=say("CSV for spreadsheets, a JSON object a line"))]
 Out = Annotated[Path, typer.Option(help=say("The file to write"))]

@@ -1,16 +1,16 @@
 """`quotaflow quota`: look at quotas, define them, change them, take units."""
 
-from enum import StrEnum
 from typing import Annotated, Any, Literal
 
 import typer
 
 from quotaflow.edges.cli.client import Daemon, remote, route
 from quotaflow.edges.cli.export import COLUMNS as LOG_COLUMNS
-from quotaflow.edges.cli.export import Action, FileFormat, Kind, Out, Since, Until, export
+from quotaflow.edges.cli.export import Action, FileFormat, Kind, Out, Until, export
 from quotaflow.edges.cli.show import Columns, Show
-from quotaflow.edges.cli.trace import given
+from quotaflow.edges.cli.trace import Limit, Since, given
 from quotaflow.edges.cli.words import say
+from quotaflow.model import QuotaKind
 
 app = typer.Typer(no_args_is_help=True, help=say("Quotas: look, define, change, take units."))
 
@@ -26,13 +26,6 @@ COLUMNS: Columns = {
 }
 
 
-class Kinds(StrEnum):
-    """How a quota comes by its units."""
-
-    BUCKET = "bucket"
-    ALLOWANCE = "allowance"
-
-
 Id = Annotated[str, typer.Argument(metavar="ID", help=say("The quota's id"))]
 Capacity = Annotated[float | None, typer.Option(help=say("The most it holds, in units"))]
 Total = Annotated[float | None, typer.Option(help=say("Of an allowance: the units it begins with"))]
@@ -45,6 +38,7 @@ Operation = Annotated[
     Literal["add", "set", "reset"], typer.Option(help=say("add (default), set what remains, or reset"))
 ]
 RecordId = Annotated[str | None, typer.Option("--request-id", help=say("With the same one it happens once"))]
+Enabled = Annotated[bool | None, typer.Option("--enable/--disable", help=say("Switch it on or off"))]
 RefillRate = Annotated[float | None, typer.Option(help=say("Units it gains each second"))]
 
 
@@ -69,8 +63,8 @@ def create(
     refill_rate: RefillRate = None,
     name: Annotated[str | None, typer.Option(help=say("What tasks call it; default the id"))] = None,
     kind: Annotated[
-        Kinds, typer.Option("--kind", help=say("A bucket refills by itself, an allowance is prepaid"))
-    ] = Kinds.BUCKET,
+        QuotaKind, typer.Option("--kind", help=say("A bucket refills by itself, an allowance is prepaid"))
+    ] = QuotaKind.BUCKET,
     total: Total = None,
     reset_cron: ResetCron = None,
     timezone: Timezone = None,
@@ -88,9 +82,7 @@ def change(
     quota_id: Id,
     capacity: Capacity = None,
     refill_rate: RefillRate = None,
-    enabled: Annotated[
-        bool | None, typer.Option("--enable/--disable", help=say("Switch it on or off"))
-    ] = None,
+    enabled: Enabled = None,
     total: Total = None,
     reset_cron: ResetCron = None,
     timezone: Timezone = None,
@@ -129,7 +121,7 @@ def logs(
     action: Action = None,
     since: Since = None,
     until: Until = None,
-    limit: Annotated[int, typer.Option(min=1, max=1000, help=say("How many at most"))] = 20,
+    limit: Limit = 20,
 ) -> None:
     """List what changed the units of a prepaid quota, newest first."""
     query = given({"action": action, "since": since, "until": until}) | {"limit": limit}

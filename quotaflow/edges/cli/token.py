@@ -2,29 +2,19 @@
 
 import os
 import sys
-from enum import StrEnum
 from typing import Annotated, Any
 
 import typer
 
 from quotaflow.edges.cli.client import Daemon, remote, route
-from quotaflow.edges.cli.export import (
-    COLUMNS as LOG_COLUMNS,
-)
-from quotaflow.edges.cli.export import (
-    Action,
-    FileFormat,
-    Kind,
-    Out,
-    Since,
-    Until,
-    export,
-)
-from quotaflow.edges.cli.quota import Amount, Operation, RecordId
+from quotaflow.edges.cli.export import COLUMNS as LOG_COLUMNS
+from quotaflow.edges.cli.export import Action, FileFormat, Kind, Out, Until, export
+from quotaflow.edges.cli.quota import Amount, Enabled, Operation, RecordId
 from quotaflow.edges.cli.show import Columns, Show, utc
-from quotaflow.edges.cli.trace import given
+from quotaflow.edges.cli.trace import Limit, Since, given
 from quotaflow.edges.cli.words import say
 from quotaflow.errors import TokenRefused
+from quotaflow.ledger import QuotaType
 from quotaflow.secret import known_of
 from quotaflow.settings import ACCESS_TOKEN
 
@@ -43,26 +33,17 @@ COLUMNS: Columns = {
 }
 
 
-class Type(StrEnum):
-    """What ends a token."""
-
-    TIME = "time"
-    COUNT = "count"
-    HYBRID = "hybrid"
-
-
 Id = Annotated[str, typer.Argument(metavar="ID", help=say("The token's id: tok_..."))]
 RequestId = Annotated[str, typer.Argument(metavar="REQUEST", help=say("The request id of a charge"))]
 Workspace = Annotated[str | None, typer.Option("--ws-id", help=say("Whose it is: a workspace"))]
 Email = Annotated[str | None, typer.Option(help=say("Whose it is: an address"))]
-QuotaType = Annotated[Type | None, typer.Option("--type", help=say("What ends it: time, units, or both"))]
+Type = Annotated[QuotaType | None, typer.Option("--type", help=say("What ends it: time, units, or both"))]
 Total = Annotated[float | None, typer.Option(help=say("The units it begins with; not of type time"))]
 Days = Annotated[int | None, typer.Option(help=say("Valid so many days, or so many more"))]
 Date = Annotated[str | None, typer.Option("--until", help=say("Valid until this date or moment"))]
 Unlimited = Annotated[bool, typer.Option("--unlimited", help=say("Valid without end"))]
 PerMinute = Annotated[int | None, typer.Option(help=say("Requests a minute; 0 removes the limit"))]
 Burst = Annotated[int | None, typer.Option(help=say("Requests at once; default as many as a minute"))]
-Limit = Annotated[int, typer.Option(min=1, max=1000, help=say("How many at most"))]
 
 
 @remote(app, "list")
@@ -71,7 +52,7 @@ def list_tokens(
     show: Show,
     ws_id: Workspace = None,
     email: Email = None,
-    quota_type: QuotaType = None,
+    quota_type: Type = None,
     active: Annotated[
         bool | None, typer.Option("--active/--inactive", help=say("Only those switched on, or off"))
     ] = None,
@@ -97,7 +78,7 @@ def create(
     show: Show,
     ws_id: Annotated[str, typer.Option("--ws-id", help=say("Whose it is: a workspace"))],
     email: Annotated[str, typer.Option(help=say("Whose it is: an address"))],
-    quota_type: QuotaType = None,
+    quota_type: Type = None,
     total: Total = None,
     days: Days = None,
     until: Date = None,
@@ -121,16 +102,14 @@ def change(
     token_id: Id,
     ws_id: Workspace = None,
     email: Email = None,
-    quota_type: QuotaType = None,
+    quota_type: Type = None,
     total: Total = None,
     days: Days = None,
     until: Date = None,
     unlimited: Unlimited = False,
     per_minute: PerMinute = None,
     burst: Burst = None,
-    active: Annotated[
-        bool | None, typer.Option("--enable/--disable", help=say("Switch it on or off"))
-    ] = None,
+    active: Enabled = None,
 ) -> None:
     """Change an access token; it acts at once."""
     body: dict[str, Any] = {"ws_id": ws_id, "email": email, "quota_type": quota_type, "active": active}

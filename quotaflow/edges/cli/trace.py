@@ -40,6 +40,8 @@ TAIL_EVERY_S = 1.0
 TAIL_PAGE = 500
 REMEMBERED = 5_000  # run ids; a run that ends shows once, when it has ended
 
+Since = Annotated[str | None, typer.Option(help=say("Moment, or how long ago: 90s, 15m, 1h, 7d"))]
+Limit = Annotated[int, typer.Option(min=1, max=1000, help=say("How many at most"))]
 TaskId = Annotated[str | None, typer.Option("--task", help=say("Only this task"))]
 QuotaId = Annotated[str | None, typer.Option("--quota", help=say("Only this quota"))]
 Wanted = Annotated[
@@ -54,9 +56,9 @@ def list_traces(
     task: TaskId = None,
     quota: QuotaId = None,
     status: Wanted = None,
-    since: Annotated[str | None, typer.Option(help=say("Moment, or how long ago: 90s, 15m, 1h, 7d"))] = None,
+    since: Since = None,
     text: Annotated[str | None, typer.Option(help=say("Words in the error"))] = None,
-    limit: Annotated[int, typer.Option(min=1, max=1000, help=say("How many at most"))] = 20,
+    limit: Limit = 20,
 ) -> None:
     """List traces, newest first."""
     wanted = {"task": task, "quota": quota, "status": status, "since": since, "text": text}
