@@ -9,16 +9,18 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-import uvloop
 from pydantic import SecretStr
 
 from quotaflow import examples
 from quotaflow.edges.cli.client import Daemon
+from quotaflow.edges.cli.leaving import lead
 from quotaflow.edges.cli.live import Live
-from quotaflow.edges.cli.process import Stop, import_tasks, serving
+from quotaflow.edges.cli.process import Stop, import_tasks, serving, working
 from quotaflow.edges.cli.summary import summarize
+from quotaflow.edges.cli.systemd import Systemd
 from quotaflow.edges.cli.tally import Since, Tally, tally
 from quotaflow.edges.cli.words import say
+from quotaflow.edges.http.vitals import Vitals
 from quotaflow.examples.weather_service import WeatherService
 from quotaflow.flow import Quotaflow
 from quotaflow.log import configure
@@ -54,7 +56,7 @@ def demo(
     settings = settings.model_copy(update={"admin_token": settings.admin_token or _fresh_token()})
     configure("console", "warning")
     import_tasks(settings.tasks.modules)
-    counted = uvloop.run(_demo(settings, seconds))
+    counted = lead(_demo(settings, seconds))
     if counted is not None:
         summarize(counted)
         raise typer.Exit(0 if counted.agrees else 1)
@@ -62,18 +64,20 @@ def demo(
 
 async def _demo(settings: Settings, seconds: float | None) -> Tally | None:
     """Return the count; None when it was stopped before it had begun."""
-    stop, clock, counted = Stop(), SystemClock(), None
+    clock, counted = SystemClock(), None
+    vitals = Vitals(clock)
+    stop = Stop(vitals, Systemd(os.environ, os.getpid()))
     opened_us = clock.wall_us()
     with stop.cutting_short():
         async with (
             WeatherService().listening() as weather,
             Quotaflow.open(settings, role="daemon") as qf,
-            serving(qf) as url,
+            serving(qf, vitals) as url,
         ):
             os.environ["WEATHER_URL"] = weather
             _first_lines(url, settings)
             Live(typer.echo, partial(stop.ask, "nobody reads")).attach()
-            async with qf.working():
+            async with working(qf, vitals, clock):
                 since = Since(opened_us, clock.wall_us())
                 await stop.wait(seconds)
             with contextlib.closing(Daemon(settings.data_dir)) as daemon:

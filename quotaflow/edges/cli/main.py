@@ -6,6 +6,7 @@ import os
 import sys
 from typing import cast
 
+from quotaflow.edges.cli.leaving import leave
 from quotaflow.edges.cli.words import choose, say
 from quotaflow.errors import QuotaflowError
 from quotaflow.log import printable
@@ -13,6 +14,14 @@ from quotaflow.log import printable
 
 def main() -> None:
     """Run the command in sys.argv. Exit codes: 0, 1 refused or a difference found, 2 usage, 3 unreachable."""
+    try:
+        _command()
+    except SystemExit as end:
+        leave(end.code)
+        raise
+
+
+def _command() -> None:
     for stream in (sys.stdout, sys.stderr):  # a terminal that knows no UTF-8 still gets every line
         cast("io.TextIOWrapper", stream).reconfigure(errors="backslashreplace")
     choose(sys.argv[1:], os.environ)

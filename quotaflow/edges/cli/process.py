@@ -10,10 +10,14 @@ import sys
 from collections.abc import AsyncIterator, Iterator, Sequence
 from pathlib import Path
 
+from quotaflow.edges.cli.systemd import Systemd
+from quotaflow.edges.cli.watchdog import watching
 from quotaflow.edges.cli.words import say
+from quotaflow.edges.http.vitals import Stage, Vitals
 from quotaflow.errors import ConfigError, QuotaflowError
 from quotaflow.flow import Quotaflow
 from quotaflow.log import Event, get_logger, printable
+from quotaflow.timing import Clock
 
 log = get_logger(room="daemon")
 
@@ -26,19 +30,26 @@ class Stop:
     Made inside the task that starts the daemon. Until that task waits here, being asked cancels it.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, vitals: Vitals, systemd: Systemd) -> None:
+        self._vitals = vitals
+        self._systemd = systemd
         self.asked = asyncio.Event()
         self._loop = asyncio.get_running_loop()
         self._starting = asyncio.current_task()
         for number in SIGNALS:
-            self._loop.add_signal_handler(number, self.ask, number.name)
+            signal.signal(number, self._arrived)
+
+    def _arrived(self, number: int, _frame: object) -> None:
+        """Run by Python, not by the loop: while a task blocks that, the second signal must end the process too."""
+        _leave_to_the_system()
+        self._loop.call_soon_threadsafe(self.ask, signal.Signals(number).name)
 
     def ask(self, why: str) -> None:
         """Begin to stop."""
-        for number in SIGNALS:
-            self._loop.remove_signal_handler(number)
-            signal.signal(number, signal.SIG_DFL)
+        _leave_to_the_system()
         log.info(Event.DAEMON_STOPPING, signal=why)
+        self._vitals.stage = Stage.STOPPING
+        self._systemd.tell("STOPPING=1", f"STATUS=stopping ({why}): runs may finish")
         self.asked.set()
         if self._starting is not None:
             self._starting.cancel()
@@ -60,8 +71,13 @@ class Stop:
                 raise
 
 
+def _leave_to_the_system() -> None:
+    for number in SIGNALS:
+        signal.signal(number, signal.SIG_DFL)
+
+
 @contextlib.asynccontextmanager
-async def serving(qf: Quotaflow) -> AsyncIterator[str]:
+async def serving(qf: Quotaflow, vitals: Vitals) -> AsyncIterator[str]:
     """Answer HTTP while the block runs; gives the base URL. An admin token that is new is shown, this once.
 
     :raises ConfigError: the port is taken, or a socket cannot be made.
@@ -74,11 +90,24 @@ async def serving(qf: Quotaflow) -> AsyncIterator[str]:
     if token is not None:
         sys.stderr.write(say("admin token, shown only now: {token}", token=token) + "\n")
     async with asyncio.TaskGroup() as group:
-        server = group.create_task(serve(qf, qf.settings, started=url.set_result))
+        server = group.create_task(serve(qf, qf.settings, started=url.set_result, vitals=vitals))
         try:
             yield await url
         finally:
             server.cancel()
+
+
+@contextlib.asynccontextmanager
+async def working(qf: Quotaflow, vitals: Vitals, clock: Clock) -> AsyncIterator[None]:
+    """Tick and run tasks while the block runs, watched. To be used in `serving`: /readyz says that runs finish."""
+    with watching(vitals, clock):
+        async with qf.working():
+            vitals.stage = Stage.WORKING
+            try:
+                yield
+            finally:
+                vitals.stage = Stage.STOPPING
+                await asyncio.shield(vitals.granted())
 
 
 def collect_seldom() -> None:

@@ -1,17 +1,23 @@
 """`quotaflow run`: the daemon."""
 
+import asyncio
+import os
+from functools import partial
 from typing import Annotated, Literal
 
 import typer
-import uvloop
 
 from quotaflow.edges.cli.client import Config, DataDir
-from quotaflow.edges.cli.process import Stop, collect_seldom, import_tasks, serving
+from quotaflow.edges.cli.leaving import lead
+from quotaflow.edges.cli.process import Stop, collect_seldom, import_tasks, serving, working
+from quotaflow.edges.cli.systemd import Systemd
 from quotaflow.edges.cli.words import say
+from quotaflow.edges.http.vitals import Vitals
 from quotaflow.flow import Quotaflow
 from quotaflow.log import Event, configure, get_logger
 from quotaflow.runner.registry import REGISTRY
 from quotaflow.settings import Settings, load
+from quotaflow.timing import SystemClock
 
 Level = Literal["debug", "info", "warning", "error"]
 
@@ -25,20 +31,31 @@ def run(
     log_level: Annotated[Level | None, typer.Option(help=say("The least important level shown"))] = None,
 ) -> None:
     """Run the daemon until SIGTERM or Ctrl-C."""
+    systemd = Systemd(os.environ, os.getpid())
     settings = load(config, data_dir=data_dir, http__port=port, log__level=log_level)
     configure(settings.log.format, settings.log.level)
     import_tasks(settings.tasks.modules)
     collect_seldom()
-    uvloop.run(_serve(settings))
+    lead(_serve(settings, systemd))
 
 
-async def _serve(settings: Settings) -> None:
-    stop = Stop()
-    with stop.cutting_short():
-        async with Quotaflow.open(settings, role="daemon") as qf, qf.working(), serving(qf) as url:
+async def _serve(settings: Settings, systemd: Systemd) -> None:
+    clock = SystemClock()
+    vitals = Vitals(clock)
+    stop = Stop(vitals, systemd)
+    with systemd.pinging(clock), stop.cutting_short():
+        async with (
+            Quotaflow.open(settings, role="daemon") as qf,
+            serving(qf, vitals) as url,
+            working(qf, vitals, clock),
+            asyncio.TaskGroup() as group,
+        ):
             log.info(Event.DAEMON_STARTED, **_facts(qf))
             typer.echo(say("quotaflow is ready: {url} (Ctrl-C stops it)", url=url))
+            readiness = partial(vitals.readiness, qf.statistics)
+            telling = group.create_task(systemd.tell_ready(readiness, url, clock))
             await stop.wait()
+            telling.cancel()
     log.info(Event.DAEMON_STOPPED)
 
 

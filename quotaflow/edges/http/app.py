@@ -15,17 +15,24 @@ from quotaflow.edges.http.context import Context
 from quotaflow.edges.http.guard import CONSUME, Guard, Hosts
 from quotaflow.edges.http.problems import handle_errors, of_error
 from quotaflow.edges.http.ratelimit import Policies
+from quotaflow.edges.http.vitals import Stage, Vitals
 from quotaflow.flow import Quotaflow
 from quotaflow.timing import Clock, SystemClock
 
 
 def create_app(
-    qf: Quotaflow, *, trusted: bool, token_hash: str | None = None, clock: Clock | None = None
+    qf: Quotaflow,
+    *,
+    trusted: bool,
+    token_hash: str | None = None,
+    clock: Clock | None = None,
+    vitals: Vitals | None = None,
 ) -> ASGIApp:
     """Make the application.
 
     :param trusted: whoever reaches it may do everything; only for a socket that the file system guards.
     :param token_hash: of the admin token (`auth.admin_token`); None lets nobody in who is not trusted.
+    :param vitals: of the process, where it is told; None is one that works.
     """
     clock = clock or SystemClock()
     # The validator badge would send the document's address to another host.
@@ -34,7 +41,9 @@ def create_app(
     )
     app.router.redirect_slashes = False
     customers = Customers(qf.tokens.id_of, None if trusted else Tries(clock))
-    app.state.context = Context(qf, Policies(qf.store, clock), clock, customers)
+    app.state.context = Context(
+        qf, Policies(qf.store, clock), clock, customers, vitals or Vitals(clock, Stage.WORKING)
+    )
     bearer = [Depends(HTTPBearer(auto_error=False))]  # for /docs only; the guard has looked already
     for part in (
         logs,

@@ -7,6 +7,7 @@ from fastapi import Depends, Request
 
 from quotaflow.edges.http.auth import Customers
 from quotaflow.edges.http.ratelimit import Policies
+from quotaflow.edges.http.vitals import Vitals
 from quotaflow.flow import Quotaflow
 from quotaflow.timing import Clock
 
@@ -19,6 +20,7 @@ class Context:
     policies: Policies
     clock: Clock
     customers: Customers
+    vitals: Vitals
 
 
 def context_of(request: Request) -> Context:

@@ -1,11 +1,12 @@
 """How it goes, for people, probes and Prometheus: /livez, /readyz, /stats, /metrics, /api/stats."""
 
+from collections.abc import Mapping
 from typing import Any
 
 from fastapi import APIRouter, Response
 from fastapi.responses import JSONResponse, PlainTextResponse
 
-from quotaflow.edges.http.context import Here
+from quotaflow.edges.http.context import Context, Here
 from quotaflow.edges.http.metrics import MEDIA_TYPE, render
 from quotaflow.edges.http.moments import iso
 
@@ -21,7 +22,7 @@ async def livez() -> JSONResponse:
 @router.get("/readyz", response_class=JSONResponse, responses={503: {"description": "not now; says why"}})
 async def readyz(here: Here) -> JSONResponse:
     """Say whether this process can decide and write down what it decides, and what a crash of Redis can cost."""
-    ready = await here.flow.statistics.readiness()
+    ready = await here.vitals.readiness(here.flow.statistics)
     body = {"ready": ready.is_ready, "problems": ready.problems, "rpo": ready.rpo}
     return JSONResponse(body, 200 if ready.is_ready else 503)
 
@@ -35,7 +36,7 @@ async def small_stats(here: Here) -> JSONResponse:
 @router.get("/metrics", response_class=PlainTextResponse)
 async def metrics(here: Here) -> Response:
     """Show figures in Prometheus' text format. Open to this machine; from elsewhere with the token."""
-    text = render(await here.flow.statistics.everything(), here.flow.work_statistics())
+    text = render(await here.flow.statistics.everything(), _work(here))
     return Response(text, media_type=MEDIA_TYPE)
 
 
@@ -44,7 +45,11 @@ async def stats(here: Here) -> JSONResponse:
     """Show all figures: queues, decisions, traces, instances, and what a crash of Redis can take back."""
     figures = await here.flow.statistics.everything()
     instances = [_instance(entry) for entry in figures["instances"]]
-    return JSONResponse({**figures, "instances": instances, **here.flow.work_statistics()})
+    return JSONResponse({**figures, "instances": instances, **_work(here)})
+
+
+def _work(here: Context) -> dict[str, Mapping[str, float]]:
+    return {**here.flow.work_statistics(), "loop": here.vitals.figures()}
 
 
 def _instance(entry: dict[str, Any]) -> dict[str, Any]:

@@ -13,6 +13,7 @@ from quotaflow.edges.http.app import create_app
 from quotaflow.edges.http.auth import admin_token
 from quotaflow.edges.http.connection import BACKLOG, KEEP_ALIVE_S, Connection
 from quotaflow.edges.http.place import bound_socket
+from quotaflow.edges.http.vitals import Vitals
 from quotaflow.errors import ConfigError
 from quotaflow.flow import Quotaflow
 from quotaflow.settings import Http, Settings
@@ -31,7 +32,9 @@ HEADERS = [
 ]
 
 
-async def serve(qf: Quotaflow, settings: Settings, *, started: Callable[[str], None]) -> None:
+async def serve(
+    qf: Quotaflow, settings: Settings, *, started: Callable[[str], None], vitals: Vitals | None = None
+) -> None:
     """Answer on TCP and on the socket in the data directory until cancelled; `started` is told the base URL.
 
     Whoever wants to show a new admin token calls `auth.admin_token` before; here it would be lost.
@@ -43,8 +46,8 @@ async def serve(qf: Quotaflow, settings: Settings, *, started: Callable[[str], N
         tcp = stack.enter_context(contextlib.closing(await listen(settings.http)))
         own = stack.enter_context(bound_socket(settings.data_dir))
         servers = {
-            Server(create_app(qf, trusted=False, token_hash=token_hash)): tcp,
-            Server(create_app(qf, trusted=True)): own,
+            Server(create_app(qf, trusted=False, token_hash=token_hash, vitals=vitals)): tcp,
+            Server(create_app(qf, trusted=True, vitals=vitals)): own,
         }
         url = base_url(tcp)
         async with asyncio.TaskGroup() as group:
