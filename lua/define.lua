@@ -2,7 +2,7 @@
 -- A smaller capacity cuts the level; a larger one leaves it where it is.
 -- uses       fence bucket
 -- KEYS[1]    qf:{p0}:meta            hash    the marker
--- KEYS[2]    qf:{p0}:quotas          hash    name -> id
+-- KEYS[2]    qf:{p0}:quotas          hash    name -> id, and " slots" where it has some
 -- KEYS[3]    qf:{p0}:quota:<id>      hash    the definition
 -- KEYS[4]    qf:{p0}:level:<id>      string  "<level in micro-units> <at_us>"
 -- ARGV[1]    id           percent-encoded, as in the keys
@@ -11,11 +11,14 @@
 -- ARGV[4]    refill       micro-units per second, integer 0 .. 9e15
 -- ARGV[5]    enabled      0 | 1
 -- ARGV[6]    version      integer >= 1
+-- ARGV[7]    max_concurrent  how many may be under way at once, integer; 0 is no limit
 -- reply      1 when in force, 0 when a newer version is
 local lost = fenced(KEYS[1])
 if lost then return lost end
-local capacity, rate, version = whole(ARGV[3]), whole(ARGV[4]), whole(ARGV[6])
-if not capacity or capacity < 1 or not rate or not version then return redis.error_reply('INVALID definition') end
+local capacity, rate, version, most = whole(ARGV[3]), whole(ARGV[4]), whole(ARGV[6]), whole(ARGV[7])
+if not capacity or capacity < 1 or not rate or not version or not most then
+  return redis.error_reply('INVALID definition')
+end
 local now = now_us()
 redis.call('HLEN', KEYS[2])
 local in_force = whole(redis.call('HGET', KEYS[3], 'version') or '0')
@@ -30,5 +33,10 @@ if quota.capacity and (stored or capacity > quota.capacity) then
 end
 redis.call('HSET', KEYS[3], 'name', ARGV[2], 'capacity', digits(capacity), 'refill_rate', digits(rate),
   'enabled', ARGV[5] == '1' and '1' or '0', 'version', digits(version))
-redis.call('HSET', KEYS[2], ARGV[2], ARGV[1])
+if most > 0 then
+  redis.call('HSET', KEYS[3], 'max_concurrent', digits(most))
+else
+  redis.call('HDEL', KEYS[3], 'max_concurrent')
+end
+redis.call('HSET', KEYS[2], ARGV[2], most > 0 and ARGV[1] .. ' slots' or ARGV[1])
 return 1

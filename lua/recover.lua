@@ -3,7 +3,9 @@
 -- uses       fence
 -- flags      allow-oom
 -- KEYS[1]    qf:{p0}:meta            hash    the marker
--- KEYS[2+]   the key of each item
+-- KEYS[2]    qf:{p0}:due             zset    run id of what waits -> when to look at it again
+-- KEYS[3]    qf:{p0}:running         zset    run id -> end of its lease
+-- KEYS[4+]   the key of each item
 -- ARGV[1]    marker       0 | 1: write the marker after the items
 -- ARGV[2]    store id
 -- ARGV[3]    run id of the server
@@ -16,6 +18,8 @@
 --            drop                        DEL
 --            open   member, lease in microseconds from now: ZADD unless it is there
 --            shut   member: ZREM
+--            wait   run id, due in microseconds, attempt, fact: the run waits, unless Redis has it waiting for this
+--                   attempt already
 --            put    text, lifetime in milliseconds: SET
 --            add    text, lifetime in milliseconds: SET unless it is there
 -- reply      items written
@@ -27,9 +31,9 @@ end
 redis.call('HSET', KEYS[1], 'recovering', incarnation)
 local index = 4
 local now = now_us()
-for number = 2, #KEYS do
+for number = 4, #KEYS do
   local act, count = ARGV[index], whole(ARGV[index + 1])
-  if not count then return redis.error_reply('INVALID item ' .. (number - 1)) end
+  if not count then return redis.error_reply('INVALID item ' .. (number - 3)) end
   if act == 'set' then
     redis.call('HSET', KEYS[number], unpack(ARGV, index + 2, index + 1 + count))
   elseif act == 'max' then
@@ -52,6 +56,16 @@ for number = 2, #KEYS do
     redis.call('ZADD', KEYS[number], 'NX', digits(now + whole(ARGV[index + 3])), ARGV[index + 2])
   elseif act == 'shut' then
     redis.call('ZREM', KEYS[number], ARGV[index + 2])
+  elseif act == 'wait' then
+    local run = ARGV[index + 2]
+    local fields = redis.call('HMGET', KEYS[number], 'fact', 'instance')
+    local attempt = string.match(fields[1] or '', ' attempt=(%d+)')
+    if fields[2] or attempt ~= ARGV[index + 4] or not redis.call('ZSCORE', KEYS[2], run) then
+      redis.call('DEL', KEYS[number])
+      redis.call('ZREM', KEYS[3], run)
+      redis.call('HSET', KEYS[number], 'fact', ARGV[index + 5])
+      redis.call('ZADD', KEYS[2], digits(whole(ARGV[index + 3])), run)
+    end
   elseif act == 'put' then
     redis.call('SET', KEYS[number], ARGV[index + 2], 'PX', ARGV[index + 3])
   elseif act == 'add' then
@@ -64,4 +78,4 @@ end
 if ARGV[1] == '1' then
   redis.call('HSET', KEYS[1], 'incarnation', incarnation, 'store_id', ARGV[2], 'run_id', ARGV[3])
 end
-return #KEYS - 1
+return #KEYS - 3

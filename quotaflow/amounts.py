@@ -11,6 +11,7 @@ MICRO = 1_000_000
 MAX_UNITS = 9_000_000_000
 MAX_MICRO = MAX_UNITS * MICRO  # 9e15 < 2**53: exact in a Lua double
 MAX_PREPAID_UNITS = 2_000_000_000  # a double keeps every micro-unit of as many
+MAX_SLOTS = 1_000_000
 MAX_ID_BYTES = 128
 
 _PLAIN_ID = re.compile(r"[A-Za-z0-9_.-]{1,128}").fullmatch
@@ -58,6 +59,18 @@ def cost_micro(value: object, *, field: str = "cost") -> int:
     if isinstance(value, Decimal | float) and micro / MICRO != float(value):
         raise InvalidInput(f"{field} must be a multiple of 0.000001", field=field)
     return micro
+
+
+def slot_count(value: object, *, field: str = "max_concurrent") -> int:
+    """Check how many may be under way at the same time.
+
+    :raises InvalidInput: for anything but a whole number from 1 to 1,000,000.
+    """
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise InvalidInput(f"{field} must be a whole number, not {type(value).__name__}", field=field)
+    if not 1 <= value <= MAX_SLOTS:
+        raise InvalidInput(f"{field} must be between 1 and {MAX_SLOTS:,}", field=field)
+    return value
 
 
 def wait_s(value: object, *, field: str = "wait") -> float:

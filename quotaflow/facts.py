@@ -7,8 +7,8 @@ import re
 from collections.abc import Mapping
 from urllib.parse import quote, unquote
 
-OPEN = "open"  # a tick or trigger was decided: it runs, or it was limited, skipped or missed
-CLOSE = "close"  # a run ended; the line repeats every column, so that it stands alone
+OPEN = "open"  # a tick or trigger was decided: it runs or waits, or it was limited, skipped or missed
+CLOSE = "close"  # a run ended, or moved on; the line repeats every column, so that it stands alone
 LEDGER = "ledger"  # an allowance changed; written by scripts, because only they know before and after
 WORK = "work"  # how the work that a charge paid for ended
 

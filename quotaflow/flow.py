@@ -7,10 +7,10 @@ the last outcomes are journalled, the last batch is written, then the store clos
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AbstractAsyncContextManager
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Self, Unpack
 
 from quotaflow.amounts import check_id, cost_micro, wait_s
 from quotaflow.control.audit import Audit
@@ -18,15 +18,19 @@ from quotaflow.control.charges import HOLD_S, Charges, Held
 from quotaflow.control.cleanup import Cleanup
 from quotaflow.control.ending import STOP_S, quietly, unwrapped, within
 from quotaflow.control.gate import Triggered
-from quotaflow.control.place import check_server, claim_place, keep_redis, open_redis, open_sql, release_redis
+from quotaflow.control.life import Life
+from quotaflow.control.place import claim_place, open_redis, open_sql, release_redis
+from quotaflow.control.queues import Handler, QueueOptions, T, WorkQueue
 from quotaflow.control.quotas import QuotaDesk
 from quotaflow.control.recovery import StoreIncarnations
 from quotaflow.control.rooms import Deciding, Storing
+from quotaflow.control.runs import RunDesk
 from quotaflow.control.stats import Statistics
 from quotaflow.control.tasks import TaskDesk, plans_of
 from quotaflow.control.tokens import TokenDesk
-from quotaflow.errors import InvalidInput, NotOpen, QuotaflowError, Unavailable
-from quotaflow.log import Event, get_logger
+from quotaflow.control.wishes import Args, Wishes, WishNames
+from quotaflow.errors import InvalidInput, NotOpen
+from quotaflow.log import get_logger
 from quotaflow.model import Decision
 from quotaflow.runner import calls
 from quotaflow.runner.registry import REGISTRY, Registry
@@ -36,8 +40,7 @@ from quotaflow.timing import SystemClock
 
 log = get_logger(room="flow")
 
-START_S = 60.0  # recovery drains the journal first; 1e6 facts take about 20 s
-FOLLOW_S = 2.0  # how soon this process takes over what another one changed
+SLOT_WAIT_S = 30.0
 
 
 class Quotaflow:
@@ -46,6 +49,7 @@ class Quotaflow:
     def __init__(self, base: Deciding, storing: Storing | None) -> None:
         self._base = base
         self._storing = storing
+        self._life = Life(base, storing)
         self._is_open = False
         self._is_working = False
         self.settings = base.settings
@@ -73,9 +77,8 @@ class Quotaflow:
             place = await stack.enter_async_context(claim_place(settings, role))
             store = await open_sql(stack, settings, place)
             url, server = await open_redis(settings)
-            base = Deciding(
-                settings, registry, url, role, SystemClock(), StoreIncarnations(store) if store else None
-            )
+            incarnations = StoreIncarnations(store) if store else None
+            base = Deciding(settings, registry, url, role, SystemClock(), incarnations)
             stack.push_async_callback(base.close)
             storing = Storing(base, store, url) if store else None
             if storing:
@@ -83,8 +86,8 @@ class Quotaflow:
             flow = cls(base, storing)
             stack.push_async_callback(release_redis, settings, server, base.instances)
             async with asyncio.TaskGroup() as group:
-                tasks = [group.create_task(work) for work in flow._duties()]
-                await flow._ready()
+                tasks = [group.create_task(work) for work in flow._life.loops()]
+                await flow._life.ready()
                 calls.opened(base.calls)
                 flow._is_open = True
                 try:
@@ -92,7 +95,7 @@ class Quotaflow:
                 finally:
                     flow._is_open = False
                     calls.closed(base.calls)
-                    await asyncio.shield(flow._finish())
+                    await asyncio.shield(flow._life.finish())
                     for task in tasks:
                         task.cancel()
 
@@ -100,20 +103,20 @@ class Quotaflow:
     async def working(self) -> AsyncIterator[None]:
         """Tick and run tasks until the block ends, then stop in order: finish or interrupt within the grace."""
         work, grace_s = self._base.working, self.settings.runner.shutdown_grace_s
-        await self.tasks.declare(plans_of(self._base.registry, self.settings.scheduler.timezone))
+        await self.tasks.declare(plans_of(self._base.registry, self.settings))
         async with asyncio.TaskGroup() as group:
-            ticking = group.create_task(work.ticker.run())
+            claiming = [group.create_task(loop) for loop in (work.ticker.run(), work.waker.run())]
             pool = group.create_task(work.pool.run())
-            others = [
-                group.create_task(loop) for loop in (work.closer.run(), work.leases.run(), self._follow())
-            ]
+            loops = (work.closer.run(), work.leases.run(), self._life.follow())
+            others = [group.create_task(loop) for loop in loops]
             self._is_working = True
             try:
                 yield
             finally:
                 self._is_working = False
-                ticking.cancel()
-                await asyncio.shield(asyncio.wait([ticking]))  # a claim on its way may still grant runs
+                for task in claiming:
+                    task.cancel()
+                await asyncio.shield(asyncio.wait(claiming))  # a claim on its way may still grant runs
                 work.pool.inbox.close()
                 await asyncio.shield(within(pool, grace_s, work.pool.interrupt))
                 await asyncio.shield(quietly(work.closer.settle(), STOP_S))
@@ -142,15 +145,33 @@ class Quotaflow:
             return await self._base.taking.one(quota, bucket, units, wait_s(wait) if wait != 0 else 0)
         if wait or cost != 1:
             what = "wait" if wait else "cost"
-            raise InvalidInput(
-                f"{what} is for one quota; the costs of several are in the mapping", field=what
-            )
+            raise InvalidInput(f"{what} is for one quota; costs of several are in the mapping", field=what)
         return await self._base.taking.several(quota, bucket)
 
     async def acquire_id(self, quota_id: str, cost: object = 1, key: str | None = None) -> Decision:
         """Do the same for one quota by its id."""
         bucket = check_id(key, field="key") if key is not None else ""
         return await self._base.taking.one(quota_id, bucket, cost_micro(cost), 0)
+
+    def queue(self, handler: Handler[T], **options: Unpack[QueueOptions]) -> WorkQueue[T]:
+        """Make a bounded queue whose workers call `handler` under a quota. See QueueOptions and WorkQueue."""
+        return WorkQueue(handler, self.acquire, self._base.clock, **options)
+
+    def slot(self, quota: str, *, wait: float = SLOT_WAIT_S) -> AbstractAsyncContextManager[None]:
+        """Hold one of a quota's slots in the block: no more than its `max_concurrent` are, over all processes.
+
+        Runs and limited calls under the quota take from the same slots. A process that dies frees its own after 8 s.
+
+        :param wait: seconds to wait for one at most, in arrival order.
+        :raises QuotaExceeded: none was free in time. :raises NotFound, QuotaDisabled: there is no usable quota.
+        :raises InvalidInput: the quota has no `max_concurrent`, or a wait that is none.
+        """
+        if not self._is_open:
+            raise NotOpen("this Quotaflow is closed; use it inside its `async with`")
+        part = self._base.quota_state.parts({quota: 0})[0]
+        if not part.is_bucket:
+            raise InvalidInput(f'"{quota}" is prepaid: it has no slots', field="quota")
+        return self._base.slots.holding(part.id, wait_s(wait))
 
     def reserve(
         self, quota: str, cost: float, *, hold_s: float = HOLD_S
@@ -166,14 +187,22 @@ class Quotaflow:
             raise InvalidInput(f'"{quota}" is not prepaid: its units come back by themselves', field="quota")
         return self._base.charges.reserve(parts, hold_s=hold_s)
 
-    async def trigger(self, task_id: str) -> Triggered:
-        """Run a task now, under its quota, on this daemon.
+    async def trigger(self, task_id: str, args: Args = None, **wishes: Unpack[WishNames]) -> Triggered:
+        """Run a task under its quota, outside its schedule: now, or when `countdown` or `eta` says.
 
+        :param args: positional arguments as a list, or a mapping of names to values; they must fit into JSON.
+        :param wishes: countdown, eta, expires, time_limit, soft_time_limit: see Wishes.
         :raises NotFound: no such task. :raises NotOpen: this process does not run tasks.
+        :raises InvalidInput: what does not fit the task, such as a soft limit above the hard one.
         """
         if not self._is_working:
             raise NotOpen("this process does not run tasks; ask a daemon: POST /api/tasks/{id}/trigger")
-        return await self._base.working.gate.trigger(task_id)
+        return await self._base.working.gate.trigger(task_id, Wishes(args, **wishes))
+
+    @property
+    def runs(self) -> RunDesk:
+        """Cancel single runs."""
+        return self._with_store().runs
 
     @property
     def quotas(self) -> QuotaDesk:
@@ -226,72 +255,10 @@ class Quotaflow:
             "ticker": work.ticker.statistics(),
             "runner": work.pool.statistics(),
             "leases": {"lost": work.leases.lost},
+            "waker": {"woken": work.waker.woken},
         }
 
     def _with_store(self) -> Storing:
         if self._storing is None:
             raise NotOpen("this process has no store: a daemon on this SQLite file has it; ask that daemon")
         return self._storing
-
-    def _duties(self) -> list[Coroutine[Any, Any, None]]:
-        base, storing = self._base, self._storing
-        duties = [base.recorder.run(), self._beat()]
-        if self.settings.redis.url == "embedded":
-            duties.append(keep_redis(self.settings, base.server, base.clock))
-        if storing is None:
-            return [*duties, base.fence.serve(_nothing)]
-        return [
-            *duties,
-            base.fence.serve(storing.recovery),
-            storing.duty.run(),
-            storing.flusher.run(storing.may_flush),
-            storing.snapshotter.run(storing.duty.is_held),
-            storing.keeper.run(storing.duty.is_held),
-            storing.cleanup.run(),
-        ]
-
-    async def _ready(self) -> None:
-        await self._base.server.ping()
-        if self._storing is not None:
-            await check_server(self._base.plain, self._base.clock, self.settings.redis.persistence)
-        await self._base.fence.wait_ready(START_S)
-        await self._meet()
-        if self._storing is not None:
-            await self._storing.quotas.declare(self.settings.quotas)
-        await self._base.quota_state.refresh_names()
-
-    async def _beat(self) -> None:
-        while True:
-            await self._base.clock.sleep(FOLLOW_S)
-            with contextlib.suppress(Unavailable):
-                await self._meet()
-                await self._base.quota_state.refresh_names()
-
-    async def _meet(self) -> None:
-        """Say that we are alive, and share ticks with the daemons that have the same tasks."""
-        ticker = self._base.working.ticker
-        ticks = ticker.fingerprint()
-        alive = await self._base.instances.beat(ticks)
-        ticker.share([other.id for other in alive if other.ticks == ticks])
-
-    async def _follow(self) -> None:
-        while True:
-            await self._base.clock.sleep(FOLLOW_S)
-            try:
-                await self.tasks.follow()
-                await self.quotas.settle()
-                await self.tokens.settle()
-            except QuotaflowError as error:
-                log.warning(Event.STORE_AWAY, error=str(error))
-
-    async def _finish(self) -> None:
-        """Write the last batch. What cannot be written in time stays in Redis."""
-        await quietly(self._base.recorder.drain(), STOP_S)
-        if self._storing is not None:
-            await quietly(self._storing.flusher.drain(), STOP_S)
-            await quietly(self._storing.snapshotter.once(), STOP_S)
-            await quietly(self._storing.duty.give_up(), STOP_S)
-
-
-async def _nothing(*_: object) -> None:
-    """Recovery of a process that may not recover."""

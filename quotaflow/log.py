@@ -35,12 +35,19 @@ class Event(StrEnum):
     DAEMON_STARTED = "daemon.started"  # instance_id, data_dir, redis, store, tasks, quotas
     DAEMON_STOPPING = "daemon.stopping"  # instance_id, signal, grace_s
     DAEMON_STOPPED = "daemon.stopped"  # instance_id, runs_interrupted, journal_left
+    DAEMON_ABANDONED = "daemon.abandoned"  # left: names of asyncio tasks and threads that do not end
     TICK_MISSED = "tick.missed"  # task_id, scheduled_for, late_s, count
     RUN_FINISHED = "run.finished"  # task_id, run_id, trigger, latency_ms, wait_ms, attempt
     RUN_FAILED = "run.failed"  # task_id, run_id, trigger, latency_ms, attempt, error_type, error
     RUN_LIMITED = "run.limited"  # task_id, run_id, quota_id, reason, retry_after_s
     RUN_SKIPPED = "run.skipped"  # task_id, run_id, reason
+    RUN_STUCK = "run.stuck"  # run: it was cancelled and does not end
+    RUN_AGAIN = "run.again"  # task_id, run_id, attempt, status, error_type, error, after_s
     RUN_LOST = "run.lost"  # task_id, run_id, instance_id, lease_end_us
+    SLOT_LOST = "slot.lost"  # quota_id, holder: this process was frozen for longer than its lease
+    TASK_OUTPUT = "task.output"  # task_id, run_id, stream, line, cut_bytes: left out after it
+    QUEUE_ITEM_FAILED = "queue.item_failed"  # item, error_type, error
+    QUEUE_DROPPED = "queue.dropped"  # dropped, done, failed
     QUOTA_REFUSED = "quota.refused"  # quota_id, cost, remaining, reason, retry_after_s
     QUOTA_CHANGED = "quota.changed"  # quota_id, version, actor, capacity, refill_rate, enabled
     QUOTA_DEFINED = "quota.defined"  # quota_id, version, source, capacity, refill_rate, enabled
@@ -62,7 +69,8 @@ class Event(StrEnum):
     CLEANUP_FAILED = "cleanup.failed"  # error; it is tried again at the next interval
     STORE_AWAY = "store.away"  # error_type, error, retry_after_s
     CLOCK_JUMP = "clock.jump"  # quota_id or instance_id, difference_s
-    LOOP_BLOCKED = "loop.blocked"  # blocked_ms, task_id
+    LOOP_BLOCKED = "loop.blocked"  # blocked_ms so far, task ("<task_id> <run_id>" of a run), stack
+    LOOP_BACK = "loop.back"  # blocked_ms
     ADMIN_TOKEN_MADE = "admin.token_made"  # noqa: S105  path; never the token itself
 
 

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import NamedTuple
 
-from quotaflow.amounts import MICRO, amount_micro, check_id, prepaid_micro
+from quotaflow.amounts import MICRO, amount_micro, check_id, prepaid_micro, slot_count
 from quotaflow.errors import InvalidInput
 
 
@@ -25,6 +25,13 @@ class Reason(StrEnum):
     CRASHED = "crashed"  # the daemon that ran it stopped renewing its lease
     SHUTDOWN = "shutdown"
     SOFT_LIMIT = "soft_limit"  # the task was told that its time is up and ended on its own terms
+    SKIP = "skip"  # somebody asked to leave this one out
+    OVERLAP = "overlap"  # as many runs of its task as may are running
+    BUSY = "busy"  # the same, under its quota
+    RATE = "rate"  # it waits for its turn by the rate limit of its task
+    DELAYED = "delayed"  # it was asked to start later
+    RETRY = "retry"  # it failed and will be tried again
+    FULL = "full"  # too many runs are waiting
 
 
 class Status(StrEnum):
@@ -80,7 +87,7 @@ class QuotaKind(StrEnum):
 
 # What a person gives for a quota, beside id, name and enabled: what must be there, and what may.
 KIND_FIELDS = {
-    QuotaKind.BUCKET: (("capacity", "refill_rate"), ()),
+    QuotaKind.BUCKET: (("capacity", "refill_rate"), ("max_concurrent",)),
     QuotaKind.ALLOWANCE: (("total",), ("reset_cron", "timezone")),
 }
 
@@ -96,6 +103,7 @@ class Quota:
     """A named, shared limit: a token bucket that refills continuously, or a prepaid allowance.
 
     Of an allowance `capacity_micro` is the total, with which it begins and begins again when `reset_cron` is due.
+    `max_concurrent`: runs and calls under way under a bucket at the same time; None is no limit.
     """
 
     id: str
@@ -107,6 +115,7 @@ class Quota:
     kind: QuotaKind = QuotaKind.BUCKET
     reset_cron: str | None = None
     timezone: str | None = None
+    max_concurrent: int | None = None
 
     @property
     def capacity(self) -> float:
@@ -155,7 +164,10 @@ class Decision(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Level:
-    """What a quota holds at this moment, and what it has decided since it was defined."""
+    """What a quota holds at this moment, and what it has decided since it was defined.
+
+    `running`: how many hold one of its slots; None where it has none. `waiting`: runs in line for its units.
+    """
 
     quota_id: str
     remaining: float
@@ -163,67 +175,8 @@ class Level:
     limited: int
     clock_jumps: int
     version: int
-
-
-class Word(StrEnum):
-    """What a claim was answered; together with a number (see lua/claim.lua)."""
-
-    GRANTED = "granted"
-    LIMITED = "limited"
-    IMPOSSIBLE = "impossible"
-    DISABLED = "disabled"
-    MISSING = "missing"
-    EXHAUSTED = "exhausted"
-    EXPIRED = "expired"
-    PAUSED = "paused"
-    MISSED = "missed"
-    TAKEN = "taken"  # the cursor is elsewhere: the number says where
-    EARLY = "early"  # the claimer's clock runs ahead by this many microseconds
-    BACKLOG = "backlog"
-
-
-class Answer(NamedTuple):
-    """What became of a claim."""
-
-    word: Word
-    number: int
-
-
-class Tick(NamedTuple):
-    """One due moment of a task. It follows `cursor_us`; `runs` is False when it is only to be written down."""
-
-    task_id: str
-    run_id: str
-    scheduled_for_us: int
-    cursor_us: int
-    runs: bool
-
-
-class Run(NamedTuple):
-    """One admitted execution of a task, on its way to a worker."""
-
-    run_id: str
-    task_id: str
-    trigger: Trigger
-    scheduled_for_us: int | None
-    claimed_us: int
-    quota_id: str | None
-    cost_micro: int
-    attempt: int = 1
-
-
-@dataclass(frozen=True, slots=True)
-class Outcome:
-    """How a run ended."""
-
-    run: Run
-    status: Status
-    started_us: int
-    finished_us: int
-    latency_ms: float
-    reason: Reason | None = None
-    error_type: str | None = None
-    error: str | None = None
+    running: int | None = None
+    waiting: int = 0
 
 
 def make_quota(
@@ -238,6 +191,7 @@ def make_quota(
     kind: QuotaKind = QuotaKind.BUCKET,
     reset_cron: str | None = None,
     timezone: str | None = None,
+    max_concurrent: object = None,
 ) -> Quota:
     """Check the fields a person gives and make the value; a cron expression is read by whoever acts on it.
 
@@ -246,6 +200,8 @@ def make_quota(
     """
     if kind is QuotaKind.BUCKET and (reset_cron or timezone):
         raise InvalidInput("reset_cron and timezone are for a quota of kind allowance", field="reset_cron")
+    if kind is not QuotaKind.BUCKET and max_concurrent is not None:
+        raise InvalidInput("max_concurrent is for a quota of kind bucket", field="max_concurrent")
     holds, held = ("capacity", capacity) if total is None else ("total", total)
     read = amount_micro if kind is QuotaKind.BUCKET else prepaid_micro
     return Quota(
@@ -258,4 +214,5 @@ def make_quota(
         kind=kind,
         reset_cron=reset_cron,
         timezone=timezone,
+        max_concurrent=None if max_concurrent is None else slot_count(max_concurrent),
     )

@@ -11,7 +11,8 @@ PERIODS_S = {"s": 1, "m": 60, "h": 3600}
 LONGEST_S = 366 * 86_400  # between two starts
 MAX_BURST = 1_000_000
 
-_TEXT = re.compile(r"(\d{1,9}(?:\.\d{1,6})?|\d{1,9}/\d{1,9})/([smh])").fullmatch
+_TEXT = re.compile(r"(\d{1,9}(?:\.\d{1,6})?|\d{1,9}/\d{1,9})/([smh])(?:burst(\d{1,7}))?").fullmatch
+_NOTHING = re.compile(r".*/0+").fullmatch  # nobody can divide by it
 
 
 class Pace(NamedTuple):
@@ -34,7 +35,7 @@ def parse_rate(value: object, burst: object = 1) -> Rate | None:
 
     A plain number is per second; None and 0 limit nothing. Intervals are rounded up: never faster than asked for.
 
-    :param burst: starts that may come at once after a rest; 1 spaces them evenly.
+    :param burst: starts that may come at once after a rest; 1 spaces them evenly. "10/m burst 5" says it too.
     :raises InvalidInput: it is none of these, or slower than once a year.
     """
     if not _is_count(burst) or not 1 <= int(str(burst)) <= MAX_BURST:
@@ -43,7 +44,7 @@ def parse_rate(value: object, burst: object = 1) -> Rate | None:
         return None
     text = f"{value}/s" if isinstance(value, int | float) and not isinstance(value, bool) else value
     found = _TEXT(text.replace(" ", "")) if isinstance(text, str) else None
-    if found is None or found[1].endswith("/0"):
+    if found is None or _NOTHING(found[1]) or not 1 <= int(found[3] or 1) <= MAX_BURST:
         raise InvalidInput(
             "rate_limit must be like 10/s, 100/m or 0.5/h: a number, a slash and s, m or h",
             field="rate_limit",
@@ -54,7 +55,15 @@ def parse_rate(value: object, burst: object = 1) -> Rate | None:
     interval_us = -(-PERIODS_S[found[2]] * 1_000_000 // per_period)
     if interval_us > LONGEST_S * 1_000_000:
         raise InvalidInput("rate_limit must allow at least one start a year", field="rate_limit")
-    return Rate(found[0], Pace(max(1, interval_us), int(str(burst))))
+    many = int(found[3] or str(burst))
+    text = f"{found[1]}/{found[2]}" + (f" burst {many}" if many > 1 else "")
+    return Rate(text, Pace(max(1, interval_us), max(1, many)))
+
+
+def pace_of(text: str | None) -> Pace | None:
+    """Return what Redis keeps to, of a rate that was checked before."""
+    rate = parse_rate(text)
+    return None if rate is None else rate.pace
 
 
 def _is_count(value: object) -> bool:

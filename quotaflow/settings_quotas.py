@@ -13,6 +13,7 @@ from quotaflow.settings_values import is_zone
 _QUOTA_SOUND: dict[str, Any] = {"id": "x", "name": None, "enabled": True, "kind": QuotaKind.BUCKET}
 _KIND_SOUND: dict[str, Any] = {
     "capacity": 1, "refill_rate": 0, "total": 1, "reset_cron": None, "timezone": None,
+    "max_concurrent": None,
 }  # fmt: skip
 
 

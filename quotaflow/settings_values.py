@@ -188,6 +188,7 @@ class Runner(Section):
 
     concurrency: int = _whole(50, 1, 10_000, "runs")
     queue_size: int = _whole(1000, 1, 1_000_000, "runs")
+    waiting_max: int = _whole(100_000, 1, 10_000_000, "runs")
     shutdown_grace_s: float = _seconds(10.0, 0, 3600)
     time_limit: float = _seconds(0.0, 0, 604_800)
     soft_time_limit: float = _seconds(0.0, 0, 604_800)

@@ -2,7 +2,10 @@
 
 import asyncio
 import time
-from typing import Protocol
+from collections.abc import Awaitable
+from typing import Protocol, TypeVar
+
+T = TypeVar("T")
 
 
 class Clock(Protocol):
@@ -92,3 +95,13 @@ async def _settle() -> None:
     """Let everybody who can go on do so: thirty rounds of the loop reach the next await of any chain we have."""
     for _ in range(30):
         await asyncio.sleep(0)
+
+
+async def to_the_end(doing: Awaitable[T]) -> T:
+    """Wait for something that has a deadline of its own, also when cancelled meanwhile: what it does must be known."""
+    going = asyncio.ensure_future(doing)
+    try:
+        return await asyncio.shield(going)
+    except asyncio.CancelledError:
+        await asyncio.wait([going])
+        raise

@@ -89,6 +89,7 @@ CREATE TABLE quotas (
 	epoch BIGINT DEFAULT '0' NOT NULL, 
 	seq BIGINT DEFAULT '0' NOT NULL, 
 	quota_synced_at TIMESTAMP WITH TIME ZONE, 
+	max_concurrent INTEGER, 
 	CONSTRAINT pk_quotas PRIMARY KEY (id), 
 	CONSTRAINT uq_quotas_name UNIQUE (name)
 );
@@ -107,6 +108,9 @@ CREATE TABLE tasks (
 	cron_override TEXT, 
 	registered_at TIMESTAMP WITH TIME ZONE NOT NULL, 
 	updated_at TIMESTAMP WITH TIME ZONE NOT NULL, 
+	rate_limit VARCHAR(32), 
+	rate_override VARCHAR(32), 
+	skip_at TIMESTAMP WITH TIME ZONE, 
 	CONSTRAINT pk_tasks PRIMARY KEY (id)
 );
 
@@ -151,6 +155,9 @@ CREATE TABLE traces (
 	error_type TEXT, 
 	error TEXT, 
 	instance_id VARCHAR(128), 
+	due_at TIMESTAMP WITH TIME ZONE, 
+	tries TEXT, 
+	plan TEXT, 
 	CONSTRAINT pk_traces PRIMARY KEY (run_id), 
 	CONSTRAINT uq_traces_task_id_scheduled_for UNIQUE (task_id, scheduled_for)
 );
@@ -168,4 +175,4 @@ CREATE TABLE alembic_version (
 	CONSTRAINT alembic_version_pkc PRIMARY KEY (version_num)
 );
 
-INSERT INTO alembic_version (version_num) VALUES ('0003');
+INSERT INTO alembic_version (version_num) VALUES ('0004');

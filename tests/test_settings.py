@@ -144,6 +144,13 @@ def test_a_prepaid_quota_has_a_total_instead() -> None:
     assert (quota.reset_cron, quota.timezone) == (None, "Asia/Shanghai")
 
 
+def test_a_quota_may_say_how_many_are_under_way_at_once() -> None:
+    first, second = load(
+        written(QUOTA + "max_concurrent = 5\n" + QUOTA.replace('"a"', '"b"')), environ={}
+    ).quotas
+    assert (first.max_concurrent, second.max_concurrent) == (5, None)
+
+
 def test_the_access_token_of_the_command_line_is_no_setting() -> None:
     settings = load(environ={"QUOTAFLOW_ACCESS_TOKEN": SECRET})
     assert SECRET not in repr(settings.model_dump())
@@ -183,13 +190,14 @@ def test_the_sample_file_tells_every_range() -> None:
             words = rf"{bounds[1]} to {bounds[2]}\b(?:[^\n]*\n# )*[^\n]*\n#{name} = "
             assert re.search(words, text[section]), key
             checked += 1
-    assert checked == 19
+    assert checked == 20
 
 
 def test_the_quotas_shown_in_the_sample_file_can_be_used() -> None:
     shown = re.findall(r"^#   (\S.*)$", SAMPLE.read_text(encoding="utf-8"), re.MULTILINE)
     start = shown.index("[[quotas]]")
     quota, prepaid = load(written("\n".join(shown[start:])), environ={}).quotas
+    assert quota.max_concurrent == 5
     assert (quota.id, quota.name, quota.capacity, quota.refill_rate) == (
         "external_api",
         "External API",

@@ -97,6 +97,16 @@ def test_a_file_in_another_encoding_is_refused() -> None:
             QUOTA + 'reset_cron = "@daily"',
             'quotas[0].reset_cron is not for a quota of kind "bucket"; remove it',
         ),
+        *(
+            (QUOTA + f"max_concurrent = {value}", "quotas[0].max_concurrent must be between 1 and 1,000,000")
+            for value in (0, -1, 1_000_001)
+        ),
+        (QUOTA + 'max_concurrent = "5"', "quotas[0].max_concurrent must be a whole number, not str"),
+        (QUOTA + "max_concurrent = true", "quotas[0].max_concurrent must be a whole number, not bool"),
+        (
+            PREPAID + "max_concurrent = 5",
+            'quotas[0].max_concurrent is not for a quota of kind "allowance"; remove it',
+        ),
         (PREPAID + "capacity = 5", 'quotas[0].capacity is not for a quota of kind "allowance"; remove it'),
         ('[[quotas]]\nid = "a"\nkind = "allowance"', "quotas[0].total is missing; add it"),
         (PREPAID + "reset_cron = 5", 'quotas[0].reset_cron must be a cron expression, like "0 0 1 * *"'),

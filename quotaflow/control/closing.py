@@ -4,10 +4,13 @@ import asyncio
 from collections.abc import Callable
 
 from quotaflow import facts
+from quotaflow.control.plans import next_attempt, opening, run_of, with_try
 from quotaflow.errors import QuotaflowError
-from quotaflow.limiter.admission import Admission, Closing
+from quotaflow.limiter.admission import Admission
+from quotaflow.limiter.claims import Closing, PutBack
 from quotaflow.log import Event, get_logger
-from quotaflow.model import Outcome, Reason, Status
+from quotaflow.model import Reason, Status
+from quotaflow.runs import Again, Outcome, Run
 from quotaflow.timing import Clock
 
 log = get_logger(room="closing")
@@ -16,6 +19,7 @@ BATCH = 256
 GATHER_S = 0.005  # an end waits this long for others to go with
 GIVE_WAY = 10  # and this many times as long at most while runs wait to start: those go first
 BEAT_EVERY_S = 2.0
+RETRY_WAIT_US = 3_600_000_000  # how long an attempt after the first may wait for its quota
 LEASE_S = 8.0  # with a sweep every 2 s a dead daemon's runs are closed within 10 s
 
 
@@ -38,12 +42,13 @@ class Closer:
         self._size = size
         self._is_busy = is_busy
         self._outcomes: asyncio.Queue[Outcome] = asyncio.Queue()  # who delivers keeps the bound: `wait_free`
-        self._unwritten: set[str] = set()
+        self._unwritten: dict[tuple[str, int], Run] = {}
         self._free = asyncio.Event()
 
     def deliver(self, outcome: Outcome) -> None:
         """Hand over an outcome. It is never refused: it has happened."""
-        self._unwritten.add(outcome.run.run_id)
+        if outcome.status is not Status.STUCK:
+            self._unwritten[outcome.run.run_id, outcome.run.attempt] = outcome.run
         self._outcomes.put_nowait(outcome)
 
     async def wait_free(self) -> None:
@@ -61,7 +66,7 @@ class Closer:
                 batch.append(self._outcomes.get_nowait())
             await self._write(batch)
             for outcome in batch:
-                self._unwritten.discard(outcome.run.run_id)
+                self._unwritten.pop((outcome.run.run_id, outcome.run.attempt), None)
                 report(outcome)
                 self._outcomes.task_done()
             self._free.set()
@@ -76,22 +81,52 @@ class Closer:
         """Return when everything handed over is journalled."""
         await self._outcomes.join()
 
-    def unwritten(self) -> list[str]:
+    def unwritten(self) -> list[Run]:
         """Return the runs whose ends are not journalled yet; their leases must hold until then."""
-        return list(self._unwritten)
+        return list(self._unwritten.values())
 
     async def _write(self, batch: list[Outcome]) -> None:
-        closings = [Closing(outcome.run.run_id, closing_fact(outcome, self._instance)) for outcome in batch]
+        closings = [self._closing(outcome) for outcome in batch if outcome.status is not Status.STUCK]
+        stuck = [outcome for outcome in batch if outcome.status is Status.STUCK]
         pause = 0.05
         while True:
             try:
-                await self._admission.close(closings)
+                if closings:
+                    await self._admission.close(closings)
+                if stuck:
+                    await self._admission.mark([self._closing(outcome) for outcome in stuck])
             except QuotaflowError as error:
                 log.warning(Event.REDIS_AWAY, error=str(error), waiting=len(batch))
                 await self._clock.sleep(pause)
                 pause = min(pause * 2, 1.0)
             else:
                 return
+
+    def _closing(self, outcome: Outcome) -> Closing:
+        run, again = outcome.run, None
+        fact = closing_fact(outcome, self._instance)
+        if outcome.again is not None:
+            fact, again = self._again(outcome, outcome.again)
+        return Closing(run.run_id, fact, run.task_id, run.quota_id, run.attempt, again=again)
+
+    def _again(self, outcome: Outcome, wanted: Again) -> tuple[str, PutBack]:
+        """Write that a run waits for another attempt, or, put back before it began, for this one."""
+        run, now_us = outcome.run, self._clock.wall_us()
+        due_us = now_us + round(wanted.after_s * 1e6)
+        reason = outcome.reason
+        if outcome.status is not Status.WAITING:
+            tries = with_try(run.plan.tries, outcome)
+            plan = run.plan._replace(tries=tries, until_us=due_us + RETRY_WAIT_US, is_paid=wanted.paid)
+            run, reason = next_attempt(run, plan), Reason.RETRY
+        return waiting_again(run, self._instance, due_us, reason, paid=wanted.paid)
+
+
+def waiting_again(
+    run: Run, instance: str, due_us: int, reason: Reason | None, *, paid: bool
+) -> tuple[str, PutBack]:
+    """Return the fact that a run waits from now on, and what Redis keeps of it."""
+    moments = f" claimed={run.claimed_us} status={Status.WAITING} reason={reason} due={due_us}"
+    return opening(run, instance, kind=facts.CLOSE) + moments, PutBack(due_us, opening(run, instance), paid)
 
 
 def closing_fact(outcome: Outcome, instance: str) -> str:
@@ -103,14 +138,15 @@ def closing_fact(outcome: Outcome, instance: str) -> str:
         "quota": run.quota_id,
         "trigger": run.trigger,
         "at": run.scheduled_for_us,
-        "cost": run.cost_micro,
+        "cost": run.plan.spent_micro + (0 if run.plan.is_paid else run.cost_micro),
         "attempt": run.attempt,
         "instance": instance,
+        "tries": with_try(run.plan.tries, outcome) if run.plan.tries else None,
         "claimed": run.claimed_us,
         "started": outcome.started_us,
         "finished": outcome.finished_us,
         "latency_ms": f"{outcome.latency_ms:.3f}",
-        "wait_ms": f"{max(0.0, (outcome.started_us - run.claimed_us) / 1e3):.3f}",
+        "wait_ms": f"{max(0.0, (outcome.started_us - (run.since_us or run.claimed_us)) / 1e3):.3f}",
         "status": outcome.status,
         "reason": outcome.reason,
         "error_type": outcome.error_type,
@@ -123,7 +159,14 @@ def report(outcome: Outcome) -> None:
     """Log how a run ended."""
     run = outcome.run
     fields = {"task_id": run.task_id, "run_id": run.run_id, "trigger": str(run.trigger)}
-    if outcome.status is Status.OK:
+    if outcome.again is not None:
+        again = {
+            "attempt": run.attempt,
+            "status": str(outcome.status),
+            "after_s": round(outcome.again.after_s, 3),
+        }
+        log.info(Event.RUN_AGAIN, **fields, **again, error_type=outcome.error_type, error=outcome.error)
+    elif outcome.status is Status.OK:
         log.debug(Event.RUN_FINISHED, **fields, latency_ms=round(outcome.latency_ms, 1))
     else:
         log.warning(
@@ -136,46 +179,81 @@ def report(outcome: Outcome) -> None:
 
 
 class Leases:
-    """Keeps this instance's runs alive and closes those of instances that are gone."""
+    """Keeps this instance's runs alive, ends those taken from it, and closes those of instances that are gone."""
 
-    def __init__(self, admission: Admission, clock: Clock, held: Callable[[], list[str]]) -> None:
+    def __init__(
+        self,
+        admission: Admission,
+        clock: Clock,
+        instance: str,
+        held: Callable[[], list[Run]],
+        end: Callable[[str, Status], bool],
+    ) -> None:
         self._admission = admission
         self._clock = clock
+        self._instance = instance
         self._held = held
+        self._end = end
         self.lost = 0
 
     async def run(self) -> None:
         """Beat and sweep every 2 s until cancelled."""
         while True:
             try:
-                await self._admission.beat(self._held())
+                await self.beat()
                 await self.sweep()
             except QuotaflowError as error:
                 log.warning(Event.REDIS_AWAY, error=str(error))
             await self._clock.sleep(BEAT_EVERY_S)
 
+    async def beat(self) -> None:
+        """Renew what is held. A run that somebody else has closed meanwhile is not ours to go on with."""
+        for run_id in await self._admission.beat(self._held()):
+            self._end(run_id, Status.LOST)
+
     async def sweep(self) -> int:
-        """Close runs whose lease has run out as `lost`; returns how many."""
+        """Close runs whose lease has run out, or have them run again; returns how many."""
         now_us = self._clock.wall_us()
         expired = await self._admission.expired()
-        closings = [
-            Closing(run_id, lost_fact(fact, run_id, now_us), expired=True) for run_id, fact in expired
-        ]
+        closings = [after_loss(fact, run_id, self._instance, now_us) for run_id, fact in expired]
         closed = await self._admission.close(closings) if closings else []
         for closing, done in zip(closings, closed, strict=True):
             if done:
                 self.lost += 1
-                log.warning(Event.RUN_LOST, run_id=closing.run_id)
+                log.warning(Event.RUN_LOST, run_id=closing.run_id, again=closing.again is not None)
         return sum(closed)
 
 
-def lost_fact(opened: str, run_id: str, now_us: int) -> str:
-    """Write the journal line of a run that nobody is working on any more, from the line that opened it."""
-    _, fields = facts.decode(opened) if opened else ("", {"run": run_id})
+def after_loss(opened: str, run_id: str, instance: str, now_us: int) -> Closing:
+    """Decide what becomes of a run that nobody is working on any more, from the line that opened it."""
+    if not opened:
+        fact = facts.encode(
+            facts.CLOSE, {"run": run_id, "status": Status.LOST}
+        )  # a dead letter: nothing is known
+        return Closing(run_id, fact, run_id, expired=True)
+    run = run_of(opened)
+    crashes = run.plan.crashes + 1
+    _, fields = facts.decode(opened)
+    where = Closing(run_id, "", run.task_id, run.quota_id, run.attempt, expired=True)
+    if crashes < run.plan.max_crashes:
+        lost = Outcome(run, Status.LOST, run.claimed_us, now_us, 0.0, error="its daemon died")
+        plan = run.plan._replace(
+            tries=with_try(run.plan.tries, lost),
+            crashes=crashes,
+            spent_micro=int(fields["cost"]),
+            is_paid=False,
+            until_us=now_us + RETRY_WAIT_US,
+        )
+        again = run._replace(attempt=run.attempt + 1, plan=plan)
+        fact, wanted = waiting_again(again, instance, now_us, Reason.CRASHED, paid=False)
+        return where._replace(fact=fact, again=wanted)
+    status = Status.DEAD if run.plan.max_crashes else Status.LOST
+    error = f"the daemon that ran it died, {crashes} times" if run.plan.max_crashes else None
     ended: dict[str, facts.Value] = {
-        **fields,
+        **{key: value for key, value in fields.items() if key != "plan"},
         "finished": now_us,
-        "status": Status.LOST,
+        "status": status,
         "reason": Reason.CRASHED,
+        "error": error,
     }
-    return facts.encode(facts.CLOSE, ended)
+    return where._replace(fact=facts.encode(facts.CLOSE, ended))

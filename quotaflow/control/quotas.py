@@ -2,8 +2,9 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
-from quotaflow.amounts import amount_micro, check_id, prepaid_micro
+from quotaflow.amounts import amount_micro, check_id, prepaid_micro, slot_count
 from quotaflow.control.token_terms import change_micro
 from quotaflow.errors import ConfigError, InvalidCron, InvalidInput, NotFound, Unavailable
 from quotaflow.ledger import Change
@@ -52,6 +53,8 @@ class QuotaDesk:
             text = f"{quota.name} {quota.capacity_micro} {quota.refill_micro_s} {quota.enabled}"
             if quota.kind is not QuotaKind.BUCKET:
                 text += f" {quota.kind} {quota.reset_cron} {quota.timezone}"
+            if quota.max_concurrent is not None:
+                text += f" max_concurrent={quota.max_concurrent}"
             try:
                 check_period(quota.reset_cron, quota.timezone)
             except InvalidInput as error:
@@ -76,27 +79,29 @@ class QuotaDesk:
         refill_rate: object = None,
         total: object = None,
         enabled: bool | None = None,
-        **period: str | None,
+        **removable: Any,
     ) -> QuotaView:
         """Change what is given; a smaller capacity cuts the level. A total counts from the next period or reset on.
 
-        :param period: reset_cron and timezone of a prepaid quota; None removes them.
+        :param removable: reset_cron and timezone of a prepaid quota, max_concurrent of a bucket; None removes them.
         :raises NotFound: no such quota.
         :raises InvalidInput: naming the field.
         """
         amounts = {"capacity": capacity, "refill_rate": refill_rate, "total": total}
-        given = {field: value for field, value in amounts.items() if value is not None} | period
+        given = {field: value for field, value in amounts.items() if value is not None} | removable
         kind = (await self._store.get_quota(quota_id)).kind
         if foreign := sorted(foreign_fields(kind) & given.keys()):
             raise InvalidInput(f"{foreign[0]} is not for a quota of kind {kind}", field=foreign[0])
-        check_period(**period)
+        check_period(removable.get("reset_cron"), removable.get("timezone"))
+        if removable.get("max_concurrent") is not None:
+            slot_count(removable["max_concurrent"])
         holds, read = ("capacity", amount_micro) if total is None else ("total", prepaid_micro)
         quota = await self._store.update_quota(
             quota_id,
             capacity_micro=read(given[holds], field=holds, minimum=1) if holds in given else None,
             refill_micro_s=None if refill_rate is None else amount_micro(refill_rate, field="refill_rate"),
             enabled=enabled,
-            **period,
+            **removable,
         )
         return await self._in_force(quota)
 

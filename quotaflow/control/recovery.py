@@ -1,10 +1,10 @@
 """Recovery: drain the journal into SQL, then bring Redis up to SQL, then let everybody in again."""
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable
 from contextlib import AbstractAsyncContextManager
 
-from quotaflow import facts
 from quotaflow.control.closing import LEASE_S
+from quotaflow.control.plans import reopening
 from quotaflow.control.prepaid_recovery import PrepaidRecovery
 from quotaflow.errors import StoreMismatch
 from quotaflow.journal.flusher import Flusher, Portion
@@ -12,7 +12,8 @@ from quotaflow.limiter import keys, restore
 from quotaflow.limiter.admission import Ends, trim_call
 from quotaflow.limiter.fence import Raw
 from quotaflow.limiter.incarnation import Incarnation
-from quotaflow.model import QuotaKind
+from quotaflow.model import QuotaKind, Status
+from quotaflow.rates import pace_of
 from quotaflow.records import Trace
 from quotaflow.store import Store
 
@@ -67,10 +68,10 @@ class Recovery:
             )
         await self._store.wait_for_writers()
         await self._flusher.drain(_raw_trim(raw))
-        items = [*await self._items(found.names), *await self._prepaid.items()]
+        items = [*await self._items(found), *await self._prepaid.items()]
         await restore.write(raw, items, store_id, run_id)
 
-    async def _items(self, in_redis: Mapping[str, str]) -> list[restore.Item]:
+    async def _items(self, found: restore.Found) -> list[restore.Item]:
         quotas = [quota for quota in await self._store.all_quotas() if quota.kind is QuotaKind.BUCKET]
         counters = {
             snapshot.quota_id: restore.Counters(snapshot.allowed, snapshot.limited)
@@ -78,32 +79,39 @@ class Recovery:
         }
         ticks = await self._store.last_ticks()
         tasks = [
-            restore.KnownTask(task.id, ticks.get(task.id, task.registered_us), task.paused)
+            restore.KnownTask(
+                task.id,
+                ticks.get(task.id, task.registered_us),
+                task.paused,
+                task.skip_us or 0,
+                pace_of(task.rate),
+            )
             for task in await self._store.list_tasks()
         ]
-        runs = [restore.OpenRun(row.run_id, open_fact(row)) for row in await self._store.open_runs()]
+        open_runs = await self._store.open_runs()
+        slotted = {quota.id for quota in quotas if quota.max_concurrent}
+        runs = [
+            restore.OpenRun(row.run_id, open_fact(row), row.quota_id if row.quota_id in slotted else None)
+            for row in open_runs
+            if row.status is not Status.WAITING
+        ]
+        waiting = [
+            restore.WaitingRun(row.run_id, row.due_us or 0, row.attempt, reopening(row))
+            for row in open_runs
+            if row.status is Status.WAITING
+        ]
         return [
-            *restore.quota_items(quotas, counters, in_redis),
+            *restore.quota_items(quotas, counters, found.names),
             *restore.override_items(quotas, await self._store.overrides()),
             *restore.task_items(tasks),
             *restore.run_items(runs, round(LEASE_S * 1e6)),
+            *restore.waiting_items(waiting, found.due),
         ]
 
 
 def open_fact(row: Trace) -> str:
-    """Write again the line that opened a run."""
-    fields: dict[str, facts.Value] = {
-        "run": row.run_id,
-        "task": row.task_id,
-        "quota": row.quota_id,
-        "trigger": row.trigger,
-        "at": row.scheduled_for_us,
-        "cost": row.cost_micro,
-        "attempt": row.attempt,
-        "instance": row.instance_id,
-        "claimed": row.claimed_us,
-    }
-    return facts.encode(facts.OPEN, fields)
+    """Write again the line that opened a run which is running."""
+    return f"{reopening(row)} claimed={row.claimed_us}"
 
 
 def ends_of(portion: Portion) -> Ends:

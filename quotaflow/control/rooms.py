@@ -6,17 +6,18 @@ from quotaflow.control.audit import Auditor
 from quotaflow.control.calls import LimitedCalls
 from quotaflow.control.charges import Charges
 from quotaflow.control.cleanup import Cleanup
-from quotaflow.control.closing import LEASE_S, Closer, Leases
+from quotaflow.control.closing import LEASE_S
 from quotaflow.control.duty import Duty
-from quotaflow.control.gate import Gate
 from quotaflow.control.keeping import Keeper
 from quotaflow.control.prepaid_recovery import PrepaidRecovery
 from quotaflow.control.quotas import QuotaDesk
 from quotaflow.control.recovery import Recovery, ends_of
+from quotaflow.control.runs import RunDesk
 from quotaflow.control.stats import Statistics
 from quotaflow.control.taking import Taking
 from quotaflow.control.tasks import TaskDesk
 from quotaflow.control.tokens import TokenDesk
+from quotaflow.control.working import Working
 from quotaflow.ids import Ids
 from quotaflow.journal.flusher import Flusher, Portion
 from quotaflow.journal.recorder import Recorder
@@ -32,14 +33,11 @@ from quotaflow.limiter.incarnation import Incarnations, MarkerIncarnations
 from quotaflow.limiter.instances import Instances
 from quotaflow.limiter.quotas import QuotaState
 from quotaflow.limiter.server import Server
+from quotaflow.limiter.slots import Slots
 from quotaflow.limiter.waiting import Lines
 from quotaflow.limiter.wire import Wire
 from quotaflow.records import Batch
-from quotaflow.runner.execute import Executor
-from quotaflow.runner.pool import Pool
 from quotaflow.runner.registry import Registry
-from quotaflow.runner.sessions import Sessions
-from quotaflow.schedule.ticker import Ticker
 from quotaflow.settings import Settings
 from quotaflow.store import Store
 from quotaflow.timing import Clock
@@ -72,20 +70,31 @@ class Deciding:
         self.allowances = Allowances(self.fence, self.plain, self.ids, request_ttl_s=journal.request_ttl_s)
         self.charging = self._charging()
         self.quota_state = QuotaState(self.fence, self.batcher, self.plain, self.allowances)
-        self.admission = Admission(
-            self.fence, self.plain, instance=self.ids.node, lease_s=LEASE_S, backlog_max=journal.backlog_max
-        )
+        self.admission = self._admission()
         self.recorder = Recorder(
             self.admission.record, clock, per_second=journal.trace_calls_per_s, cap=journal.log_queue_cap
         )
         self.lines = Lines(self.batcher, clock)
+        self.slots = Slots(self.fence, clock, self.ids, lease_s=LEASE_S)
         self.charges = Charges(
             self.charging, self.allowances, self.admission, self.ids, request_ttl_s=journal.request_ttl_s
         )
         self.taking = Taking(self.quota_state, self.lines, self.batcher, self.charges)
         self.tokens = self.token_desk(None)
-        self.working = Working(self)
-        self.calls = LimitedCalls(self.working.gate, self.lines, self.charges, self.recorder, clock, self.ids)
+        self.working = Working(settings, registry, self.admission, self.quota_state, clock, self.ids)
+        self.calls = LimitedCalls(
+            self.working.gate, self.lines, self.slots, self.charges, self.recorder, clock, self.ids
+        )
+
+    def _admission(self) -> Admission:
+        return Admission(
+            self.fence,
+            self.plain,
+            instance=self.ids.node,
+            lease_s=LEASE_S,
+            backlog_max=self.settings.journal.backlog_max,
+            waiting_max=self.settings.runner.waiting_max,
+        )
 
     def _charging(self) -> Charging:
         journal = self.settings.journal
@@ -118,43 +127,6 @@ class Deciding:
         await self.plain.aclose()
 
 
-class Working:
-    """What a daemon adds: ticks and runs. A library builds it too, to know quotas by name, and starts none of it."""
-
-    def __init__(self, base: Deciding) -> None:
-        settings, clock, runner = base.settings, base.clock, base.settings.runner
-        self.sessions = Sessions(settings.tasks_database_url)
-        self.closer = Closer(
-            base.admission, clock, base.ids.node, size=runner.queue_size, is_busy=self.is_busy
-        )
-        self.pool = Pool(
-            clock,
-            Executor(clock, self.sessions),
-            base.registry.get,
-            self.closer,
-            concurrency=runner.concurrency,
-            queue_size=runner.queue_size,
-        )
-        self.gate = Gate(
-            base.registry, base.admission, base.quota_state, self.pool.inbox.put, clock, base.ids
-        )
-        self.ticker = Ticker(
-            clock,
-            base.ids,
-            self.gate.claim,
-            base.admission.cursors,
-            self.pool.inbox,
-            grace_s=settings.scheduler.misfire_grace_s,
-        )
-        self.leases = Leases(
-            base.admission, clock, lambda: [*self.pool.open_runs(), *self.closer.unwritten()]
-        )
-
-    def is_busy(self) -> bool:
-        """Say whether due work waits to start: what can wait, such as writing down what was done, waits for it."""
-        return self.ticker.is_claiming or len(self.pool.inbox) > 0
-
-
 class Storing:
     """What a process with the store adds: definitions, the flush, recovery, figures."""
 
@@ -164,15 +136,11 @@ class Storing:
         self._base = base
         self.keeper = Keeper(store, base.charges, base.allowances, clock, settings.scheduler.timezone)
         self.reader = connect(url, deadline_s=settings.redis.deadline_s + 1, max_connections=4)
-
-        async def trim(portion: Portion) -> int:
-            return await base.admission.trim(ends_of(portion), len(portion.facts))
-
         self.flusher = Flusher(
             self.reader,
             keys.JOURNAL,
             self._write,
-            trim,
+            self._trim,
             clock,
             batch=journal.batch,
             is_busy=base.working.is_busy,
@@ -189,10 +157,22 @@ class Storing:
         self.snapshotter = Snapshotter(
             self.quotas.levels, store.write_snapshots, clock, every_s=journal.flush_every_s
         )
-        self.tasks = TaskDesk(
-            base.registry, store, base.admission, base.working.ticker, clock, settings.scheduler.timezone
-        )
+        self.tasks = self._tasks()
+        self.runs = RunDesk(store, base.admission)
         self.statistics = self._statistics()
+
+    def _tasks(self) -> TaskDesk:
+        base, settings = self._base, self._base.settings
+        return TaskDesk(
+            base.registry,
+            self.store,
+            base.admission,
+            base.working.ticker,
+            base.clock,
+            settings.scheduler.timezone,
+            settings.runner.rate_limit or None,
+            base.working.paces,
+        )
 
     def _cleanup(self) -> Cleanup:
         base, settings = self._base, self._base.settings
@@ -216,13 +196,19 @@ class Storing:
             snapshotter=self.snapshotter,
             recorder=base.recorder,
             lines=base.lines,
+            slots=base.slots,
             store=self.store,
             levels=self.quotas.levels,
+            runs_waiting=base.admission.waiting,
+            stuck_runs=base.working.pool.stuck_runs,
         )
 
     def may_flush(self) -> bool:
         """This process has the duty, and looks at the life of Redis that SQL knows."""
         return self.duty.is_held() and self._base.fence.is_ready
+
+    async def _trim(self, portion: Portion) -> int:
+        return await self._base.admission.trim(ends_of(portion), len(portion.facts))
 
     async def _write(self, batch: Batch) -> None:
         """Write facts of this life of Redis; what orphans took is taken again before they leave the journal."""

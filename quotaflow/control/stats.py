@@ -11,8 +11,10 @@ from quotaflow.journal.snapshots import Snapshotter
 from quotaflow.limiter.fence import Fence
 from quotaflow.limiter.instances import Instance, Instances
 from quotaflow.limiter.server import Server
+from quotaflow.limiter.slots import Slots
 from quotaflow.limiter.waiting import Lines
 from quotaflow.model import Level
+from quotaflow.runs import Run
 from quotaflow.settings import Settings
 from quotaflow.store import Store
 
@@ -45,8 +47,11 @@ class Statistics:
     snapshotter: Snapshotter
     recorder: Recorder
     lines: Lines
+    slots: Slots
     store: Store
     levels: Callable[[], Awaitable[dict[str, Level]]]
+    runs_waiting: Callable[[], Awaitable[int]]
+    stuck_runs: Callable[[], list[Run]]
 
     async def small(self) -> dict[str, Any]:
         """Return the seven figures of the write-behind queues."""
@@ -73,6 +78,8 @@ class Statistics:
             "flushed": self.flusher.flushed,
             "untraced": self.recorder.untraced,
             "waiting_calls": self.lines.waiting,
+            "waiting_runs": await self.runs_waiting(),
+            "slots": {"held": len(self.slots), "waiting": self.slots.waiting, "lost": self.slots.lost},
             "decisions": {
                 "allowed": sum(level.allowed for level in levels.values()),
                 "limited": sum(level.limited for level in levels.values()),
@@ -108,6 +115,10 @@ class Statistics:
                 ready.rpo = self.server.last_rpo
         if self.flusher.failing_since_s is not None:
             ready.problems.append("the journal cannot be written to SQL")
+        ready.problems += [
+            f'a run of "{run.task_id}" is stuck: it was cancelled and does not end ({run.run_id})'
+            for run in self.stuck_runs()
+        ]
         return ready
 
 

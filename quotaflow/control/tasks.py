@@ -6,11 +6,16 @@ from zoneinfo import ZoneInfo
 
 from quotaflow.errors import ConfigError, InvalidInput
 from quotaflow.limiter.admission import Admission
-from quotaflow.runner.registry import Registry, Task
+from quotaflow.limiter.claims import Tracked
+from quotaflow.model import TaskKind
+from quotaflow.rates import Pace, pace_of, parse_rate
+from quotaflow.runner.options import TimeLimits
+from quotaflow.runner.registry import Registry, Task, limits_of
 from quotaflow.schedule.cron import Cron, load_zone, next_after, parse
 from quotaflow.schedule.misfire import Misfire, parse_misfire
 from quotaflow.schedule.schedule import Schedule
 from quotaflow.schedule.ticker import Ticker
+from quotaflow.settings import Settings
 from quotaflow.store import DeclaredTask, Store, TaskRow, TaskSummary
 from quotaflow.timing import Clock
 
@@ -34,17 +39,18 @@ class TaskView:
     next_us: tuple[int, ...]
 
 
-def plans_of(registry: Registry, default_zone: str) -> list[Plan]:
-    """Read every schedule.
+def plans_of(registry: Registry, settings: Settings) -> list[Plan]:
+    """Read every schedule, and what holds together with the configuration.
 
     :raises ConfigError: one line for each that cannot be read, naming the place.
     """
     plans, problems = [], []
+    config = TimeLimits(settings.runner.time_limit or None, settings.runner.soft_time_limit or None)
     for task in registry:
-        if task.cron is None:
-            continue
         try:
-            plans.append(plan_of(task, task.cron, default_zone))
+            limits_of(task, config)
+            if task.cron is not None:
+                plans.append(plan_of(task, task.cron, settings.scheduler.timezone))
         except InvalidInput as error:
             problems.append(f'{task.where}: task "{task.id}": {error}')
     if problems:
@@ -71,26 +77,45 @@ class TaskDesk:
         ticker: Ticker,
         clock: Clock,
         default_zone: str,
+        default_rate: str | None,
+        paces: dict[str, Pace],
     ) -> None:
+        """`paces` is where the rates are kept that hold now, for whoever starts runs."""
+        self._default_rate = default_rate
         self._registry = registry
         self._store = store
         self._admission = admission
         self._ticker = ticker
         self._clock = clock
         self._default_zone = default_zone
-        self._overrides: dict[str, str] = {}  # expressions that are in force in place of the code's
+        self._paces = paces
+        self._crons: dict[str, str] = {}  # expressions that are in force in place of the code's
 
     async def declare(self, plans: Sequence[Plan]) -> None:
         """Write down what the code declares and put every schedule on the ticker, each at its cursor."""
-        await self._store.sync_tasks([_declared(task, self._default_zone) for task in self._registry])
+        declared = [_declared(task, self._default_zone, self._default_rate) for task in self._registry]
+        await self._store.sync_tasks(declared)
         rows = {row.id: row for row in await self._store.list_tasks()}
-        cursors = await self._admission.track([(plan.task.id, rows[plan.task.id].paused) for plan in plans])
-        for plan, cursor in zip(plans, cursors, strict=True):
+        tracked = [self._tracked(rows[task.id]) for task in self._registry if task.kind is not TaskKind.CALL]
+        found = await self._admission.track(tracked)
+        cursors = {task.task_id: cursor for task, cursor in zip(tracked, found, strict=True)}
+        for plan in plans:
             override = rows[plan.task.id].cron_override
             cron = parse(override) if override else plan.cron
             if override:
-                self._overrides[plan.task.id] = override
-            self._ticker.put(Schedule(plan.task.id, cron, plan.zone, plan.misfire, cursor.last_tick_us))
+                self._crons[plan.task.id] = override
+            last_tick_us = cursors[plan.task.id].last_tick_us
+            self._ticker.put(Schedule(plan.task.id, cron, plan.zone, plan.misfire, last_tick_us))
+
+    def _tracked(self, row: TaskRow) -> Tracked:
+        pace = pace_of(row.rate)
+        self._keep_pace(row.id, pace)
+        return Tracked(row.id, row.paused, row.skip_us or 0, pace)
+
+    def _keep_pace(self, task_id: str, pace: Pace | None) -> None:
+        self._paces.pop(task_id, None)
+        if pace is not None:
+            self._paces[task_id] = pace
 
     async def get(self, task_id: str, *, moments: int = 5) -> TaskView:
         """Return one task.
@@ -104,9 +129,23 @@ class TaskDesk:
         return await self._views(await self._store.list_tasks(), moments)
 
     async def pause(self, task_id: str, *, paused: bool) -> TaskView:
-        """Pause or resume a task on all daemons; its ticks are then skipped with a trace."""
-        await self._store.set_paused(task_id, paused)
+        """Pause or resume a task on all daemons; its ticks are then skipped with a trace, and what waits waits on."""
+        await self._store.change_task(task_id, paused=paused)
         await self._admission.pause(task_id, paused=paused)
+        return await self.get(task_id)
+
+    async def skip_next(self, task_id: str, *, skip: bool = True) -> TaskView:
+        """Leave out the next tick, whichever daemon claims it; or take that back.
+
+        :raises InvalidInput: a task without a schedule.
+        """
+        row = await self._store.get_task(task_id)
+        moments = self._next(row, 1)
+        if not moments:
+            raise InvalidInput(f'"{task_id}" has no next tick to skip', field="skip_next")
+        skip_us = moments[0] if skip else None
+        await self._store.change_task(task_id, skip_us=skip_us)
+        await self._admission.skip(task_id, skip_us or 0)
         return await self.get(task_id)
 
     async def set_cron(self, task_id: str, cron: str | None) -> TaskView:
@@ -119,24 +158,43 @@ class TaskDesk:
             raise InvalidInput(f'"{task_id}" has no schedule to change', field="cron")
         if cron is not None:
             parse(cron)
-        await self._store.set_cron_override(task_id, cron)
-        await self._admission.track([(task_id, row.paused)], from_now=True)
+        row = await self._store.change_task(task_id, cron_override=cron)
+        await self._admission.track([self._tracked(row)], from_now=True)
         await self.follow()
         return await self.get(task_id)
 
+    async def set_rate(self, task_id: str, rate: str | None) -> TaskView:
+        """Let a task start more or less often, on all daemons; "0/s" is no limit, None goes back to the code's.
+
+        :raises InvalidInput: a rate that cannot be read, or a task that only calls have.
+        """
+        row = await self._store.get_task(task_id)
+        if row.kind is TaskKind.CALL:
+            raise InvalidInput(f'"{task_id}" is called by code; its quota limits it', field="rate_limit")
+        parse_rate(rate)
+        row = await self._store.change_task(task_id, rate_override=rate)
+        await self._admission.pace(task_id, self._tracked(row).pace)
+        await self._admission.wake(task_id)
+        return await self.get(task_id)
+
     async def follow(self) -> None:
-        """Take over expressions that were changed here or by another daemon."""
-        overrides = await self._store.cron_overrides()
-        for task_id in {*overrides, *self._overrides}:
-            task, override = self._registry.get(task_id), overrides.get(task_id)
-            if task is None or task.cron is None or self._overrides.get(task_id) == override:
-                continue
-            plan = plan_of(task, override or task.cron, self._default_zone)
-            (last_tick_us,) = await self._admission.cursors([task_id])
-            self._ticker.put(Schedule(task_id, plan.cron, plan.zone, plan.misfire, last_tick_us))
-            self._overrides.pop(task_id, None)
-            if override:
-                self._overrides[task_id] = override
+        """Take over what was changed here or by another daemon."""
+        rows = {row.id: row for row in await self._store.overridden_tasks()}
+        for task in self._registry:
+            row = rows.get(task.id)
+            rate = row.rate if row else _rate_text(task, self._default_rate)
+            self._keep_pace(task.id, pace_of(rate))
+            cron = row.cron_override if row else None
+            if task.cron is not None and cron != self._crons.get(task.id):
+                await self._reschedule(task, cron)
+
+    async def _reschedule(self, task: Task, override: str | None) -> None:
+        plan = plan_of(task, override or str(task.cron), self._default_zone)
+        (last_tick_us,) = await self._admission.cursors([task.id])
+        self._ticker.put(Schedule(task.id, plan.cron, plan.zone, plan.misfire, last_tick_us))
+        self._crons.pop(task.id, None)
+        if override:
+            self._crons[task.id] = override
 
     async def _views(self, rows: Sequence[TaskRow], moments: int) -> list[TaskView]:
         summaries = await self._store.summarize([row.id for row in rows])
@@ -154,7 +212,14 @@ class TaskDesk:
         return tuple(found)
 
 
-def _declared(task: Task, default_zone: str) -> DeclaredTask:
+def _rate_text(task: Task, default: str | None) -> str | None:
+    """Write a rate as SQL keeps it; a burst is in it."""
+    if task.rate is not None:
+        return task.rate.text
+    return default if task.kind is not TaskKind.CALL else None
+
+
+def _declared(task: Task, default_zone: str, default_rate: str | None) -> DeclaredTask:
     return DeclaredTask(
         id=task.id,
         name=task.name,
@@ -164,4 +229,5 @@ def _declared(task: Task, default_zone: str) -> DeclaredTask:
         timezone=(task.timezone or default_zone) if task.cron else None,
         quota_name=task.quota_name,
         description=task.description,
+        rate_limit=_rate_text(task, default_rate),
     )

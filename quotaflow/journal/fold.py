@@ -1,5 +1,6 @@
 """Turn journal facts into rows. Pure: the same facts always give the same rows."""
 
+import json
 import re
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -10,7 +11,12 @@ from quotaflow.ledger import Action, LedgerEntry, WorkOutcome
 from quotaflow.model import Reason, Status, Trigger
 from quotaflow.records import Batch, DeadLetter, Trace
 
-UNCHARGED = (Status.LIMITED, Status.SKIPPED, Status.MISSED)  # nothing was taken, whatever was asked
+UNCHARGED = (
+    Status.LIMITED,
+    Status.SKIPPED,
+    Status.MISSED,
+    Status.WAITING,
+)  # nothing was taken, whatever was asked
 
 
 class Fact(NamedTuple):
@@ -116,8 +122,11 @@ def _read(some: Sequence[Fact], wanted: str, dead: list[DeadLetter]) -> dict[str
             kind, fields = facts.decode(fact.line)
             if kind != wanted:
                 raise ValueError(kind)  # noqa: TRY301  one place buries what is no fact
+            row = trace(fields)
+            earlier = rows.get(row.run_id)
             # The first end stands: a run that was closed as lost stays lost, however late it finishes.
-            rows.setdefault(fields["run"], trace(fields))
+            if earlier is None or not earlier.status.is_final:
+                rows[row.run_id] = row
         except (KeyError, ValueError) as error:
             dead.append(_letter(fact, error))
     return rows
@@ -145,11 +154,19 @@ def trace(fields: dict[str, str]) -> Trace:
         attempt=int(fields["attempt"]),
         latency_ms=_number(get("latency_ms")),
         wait_ms=_number(get("wait_ms")),
-        cost_micro=0 if status in UNCHARGED else int(fields["cost"]),
+        cost_micro=_spent(get("plan")) if status in UNCHARGED else int(fields["cost"]),
         error_type=get("error_type"),
         error=get("error"),
         instance_id=fields["instance"],
+        due_us=_integer(get("due")),
+        tries=get("tries"),
+        plan=None if status.is_final else get("plan"),
     )
+
+
+def _spent(plan: str | None) -> int:
+    """Return what earlier attempts were charged."""
+    return 0 if plan is None else int(json.loads(plan).get("spent_micro", 0))
 
 
 def _integer(text: str | None) -> int | None:

@@ -7,6 +7,8 @@ TAG = "qf:{p0}"
 MARKER = f"{TAG}:meta"
 JOURNAL = f"{TAG}:journal"
 RUNNING = f"{TAG}:running"
+DUE = f"{TAG}:due"
+CANCELS = f"{TAG}:cancels"
 QUOTAS = f"{TAG}:quotas"
 REQUESTS = f"{TAG}:requests"
 RESERVED = f"{TAG}:reserved"
@@ -52,6 +54,16 @@ def task(task_id: str) -> str:
 def run(run_id: str) -> str:
     """Hash: an admitted run."""
     return f"{TAG}:run:{run_id}"
+
+
+def task_slots(task_id: str) -> str:
+    """Zset: which runs of a task hold one of its slots."""
+    return f"{TAG}:slots:task:{encode_id(task_id)}"
+
+
+def quota_slots(quota_id: str) -> str:
+    """Zset: who holds one of a quota's slots."""
+    return f"{TAG}:slots:quota:{encode_id(quota_id)}"
 
 
 def lease(duty: str) -> str:

@@ -1,7 +1,8 @@
 """Quotas as Redis knows them: definitions put into force, levels, counters, and which name has which id."""
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from urllib.parse import unquote
 
 from quotaflow.amounts import MICRO
@@ -16,7 +17,10 @@ from quotaflow.model import Level, Override, Quota, QuotaKind, Reason
 
 OVERRIDE = "override:"  # and the key, percent-encoded: a field of the quota's hash
 
-_FIELDS = ("allowed", "limited", "clock_jumps", "version")
+SLOTS = "slots"  # stands beside the name of a bucket that has some
+
+LINE_US = 4_000_000_000_000_000  # as QUEUE in lib/slots.lua: who stands there waits for a slot
+_FIELDS = ("allowed", "limited", "clock_jumps", "version", "waiting")
 
 
 class QuotaState:
@@ -29,6 +33,7 @@ class QuotaState:
         self._allowances = allowances
         self._ids: dict[str, str] = {}
         self._prepaid: set[str] = set()
+        self._slotted: set[str] = set()
 
     async def define(self, quota: Quota) -> None:
         """Put a definition into force, unless a newer version is. This process knows its name at once."""
@@ -36,6 +41,7 @@ class QuotaState:
         self._ids[quota.name] = quota.id
         if quota.kind is QuotaKind.ALLOWANCE:
             self._prepaid.add(quota.id)
+        (self._slotted.add if quota.max_concurrent else self._slotted.discard)(quota.id)
 
     async def _define(self, quota: Quota) -> None:
         if quota.kind is QuotaKind.ALLOWANCE:
@@ -53,6 +59,7 @@ class QuotaState:
             await self._client.delete(*keys.bucket(quota.id), keys.allowance(quota.id))
         self._ids.pop(quota.name, None)
         self._prepaid.discard(quota.id)
+        self._slotted.discard(quota.id)
 
     async def refill(self, quota_id: str) -> None:
         """Fill to capacity at once.
@@ -89,7 +96,7 @@ class QuotaState:
         """Look at quotas without taking; those not in force are left out."""
         prepaid = [quota.id for quota in quotas if quota.kind is QuotaKind.ALLOWANCE]
         holdings = await self._allowances.holdings(prepaid)
-        found = await self._bucket_levels([quota.id for quota in quotas if quota.kind is QuotaKind.BUCKET])
+        found = await self._bucket_levels([quota for quota in quotas if quota.kind is QuotaKind.BUCKET])
         versions = {quota.id: quota.version for quota in quotas}
         return found | {
             subject: Level(
@@ -98,19 +105,33 @@ class QuotaState:
             for subject, held in holdings.items()
         }
 
-    async def _bucket_levels(self, quota_ids: Sequence[str]) -> dict[str, Level]:
+    async def _bucket_levels(self, quotas: Sequence[Quota]) -> dict[str, Level]:
+        if not quotas:
+            return {}
+        looks = await asyncio.gather(*[self._batcher.acquire(((quota.id, "", 0),)) for quota in quotas])
+        async with reaching(self._client), self._client.pipeline(transaction=False) as pipe:
+            for quota in quotas:
+                pipe.hmget(keys.quota(quota.id), _FIELDS)
+            counters = await pipe.execute()
+        running = await self._running([quota.id for quota in quotas if quota.max_concurrent])
+        levels = {}
+        for look, counts in zip(looks, counters, strict=True):
+            if look.reason is Reason.MISSING:
+                continue
+            *decided, waiting = [int(count or 0) for count in counts]
+            level = Level(look.quota_id, look.remaining, *decided)
+            levels[level.quota_id] = replace(level, running=running.get(level.quota_id), waiting=waiting)
+        return levels
+
+    async def _running(self, quota_ids: Sequence[str]) -> dict[str, int]:
+        """Count who holds a slot; those whose lease has run out do not."""
         if not quota_ids:
             return {}
-        looks = await asyncio.gather(*[self._batcher.acquire(((quota_id, "", 0),)) for quota_id in quota_ids])
         async with reaching(self._client), self._client.pipeline(transaction=False) as pipe:
+            seconds, micros = await self._client.time()
             for quota_id in quota_ids:
-                pipe.hmget(keys.quota(quota_id), _FIELDS)
-            counters = await pipe.execute()
-        return {
-            look.quota_id: Level(look.quota_id, look.remaining, *[int(count or 0) for count in counts])
-            for look, counts in zip(looks, counters, strict=True)
-            if look.reason is not Reason.MISSING
-        }
+                pipe.zcount(keys.quota_slots(quota_id), f"({seconds * 1_000_000 + micros}", f"({LINE_US}")
+            return dict(zip(quota_ids, await pipe.execute(), strict=True))
 
     def id_of(self, name: str) -> str | None:
         """Return the id of the quota with this name, as of the last `refresh_names`."""
@@ -126,11 +147,16 @@ class QuotaState:
             names = await self._client.hgetall(keys.QUOTAS)
         entries = {unquote(name): entry.partition(" ") for name, entry in names.items()}
         self._ids = {name: unquote(quota_id) for name, (quota_id, _, _) in entries.items()}
-        self._prepaid = {unquote(quota_id) for quota_id, _, kind in entries.values() if kind}
+        self._prepaid = _ids_marked(entries.values(), QuotaKind.ALLOWANCE)
+        self._slotted = _ids_marked(entries.values(), SLOTS)
 
     def is_prepaid(self, quota_id: str) -> bool:
         """Say whether this quota is an allowance, as of the last `refresh_names`."""
         return quota_id in self._prepaid
+
+    def has_slots(self, quota_id: str) -> bool:
+        """Say whether only so many may be under way under this quota, as of the last `refresh_names`."""
+        return quota_id in self._slotted
 
     def parts(self, costs: Mapping[str, int]) -> list[Part]:
         """Return what a charge takes of these quotas, by name: the allowances among them first.
@@ -150,9 +176,15 @@ def allowance_of(quota: Quota) -> Definition:
 
 
 def name_entry(quota: Quota) -> str:
-    """Write what stands beside a quota's name: its id, and its kind unless it is a bucket."""
+    """Write what stands beside a quota's name: its id, and its kind unless it is a bucket, or that it has slots."""
     quota_id = keys.encode_id(quota.id)
-    return quota_id if quota.kind is QuotaKind.BUCKET else f"{quota_id} {quota.kind}"
+    if quota.kind is not QuotaKind.BUCKET:
+        return f"{quota_id} {quota.kind}"
+    return f"{quota_id} {SLOTS}" if quota.max_concurrent else quota_id
+
+
+def _ids_marked(entries: Iterable[tuple[str, str, str]], mark: str) -> set[str]:
+    return {unquote(quota_id) for quota_id, _, found in entries if found == mark}
 
 
 def definition_args(quota: Quota) -> list[str]:
@@ -164,6 +196,7 @@ def definition_args(quota: Quota) -> list[str]:
         str(quota.refill_micro_s),
         "1" if quota.enabled else "0",
         str(quota.version),
+        str(quota.max_concurrent or 0),
     ]
 
 

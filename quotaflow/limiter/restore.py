@@ -5,20 +5,23 @@ from dataclasses import dataclass
 from itertools import chain
 
 from quotaflow.limiter import keys
+from quotaflow.limiter.claims import pace_text
 from quotaflow.limiter.client import Client, reaching
 from quotaflow.limiter.fence import Raw
-from quotaflow.limiter.quotas import OVERRIDE, definition_args, override_fields
+from quotaflow.limiter.quotas import OVERRIDE, SLOTS, definition_args, name_entry, override_fields
 from quotaflow.model import Override, Quota
+from quotaflow.rates import Pace
 
 ITEMS_PER_CALL = 200
 
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """What Redis says of itself: whose it is, and which quotas (name -> id, both encoded) it believes in."""
+    """What Redis says of itself: whose it is, which quotas (name -> id, encoded) and waiting runs it believes in."""
 
     store_id: str | None
     names: Mapping[str, str]
+    due: Sequence[str] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,14 +48,27 @@ class KnownTask:
     task_id: str
     cursor_us: int
     paused: bool
+    skip_us: int = 0
+    pace: Pace | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class WaitingRun:
+    """A run that SQL believes to be waiting, and the line that opens it."""
+
+    run_id: str
+    due_us: int
+    attempt: int
+    fact: str
 
 
 @dataclass(frozen=True, slots=True)
 class OpenRun:
-    """A run that SQL believes to be running. `fact` is the line that opened it."""
+    """A run that SQL believes to be running. `fact` is the line that opened it; `slot_of` the quota it has one of."""
 
     run_id: str
     fact: str
+    slot_of: str | None = None
 
 
 def quota_items(
@@ -62,7 +78,7 @@ def quota_items(
     items: list[Item] = []
     known: set[str] = set()
     for quota in quotas:
-        quota_id, name, capacity, refill, enabled, version = definition_args(quota)
+        _, name, capacity, refill, enabled, version, most = definition_args(quota)
         known.add(name)
         definition = (
             "name",
@@ -78,15 +94,20 @@ def quota_items(
         )
         items += [
             Item(keys.quota(quota.id), "set", definition),
-            Item(keys.QUOTAS, "set", (name, quota_id)),
+            Item(keys.quota(quota.id), "set", ("max_concurrent", most))
+            if quota.max_concurrent
+            else Item(keys.quota(quota.id), "unset", ("max_concurrent",)),
+            Item(keys.QUOTAS, "set", (name, name_entry(quota))),
         ]
         if seen := counters.get(quota.id):
             items.append(Item(keys.quota(quota.id), "max", ("allowed", str(seen.allowed))))
             items.append(Item(keys.quota(quota.id), "max", ("limited", str(seen.limited))))
-    for name, quota_id in in_redis.items():
+    for name, entry in in_redis.items():
         if name not in known:
             items.append(Item(keys.QUOTAS, "unset", (name,)))
-            items += [Item(f"{keys.TAG}:{part}:{quota_id}", "drop") for part in ("quota", "level", "refused")]
+            quota_id = entry.removesuffix(f" {SLOTS}")
+            parts = ("quota", "level", "refused", "slots:quota")
+            items += [Item(f"{keys.TAG}:{part}:{quota_id}", "drop") for part in parts]
     return items
 
 
@@ -108,27 +129,59 @@ def task_items(tasks: Iterable[KnownTask]) -> list[Item]:
         for task in tasks
         for item in (
             Item(keys.task(task.task_id), "max", ("last_tick", str(task.cursor_us))),
-            Item(keys.task(task.task_id), "set", ("paused", "1" if task.paused else "0")),
+            Item(
+                keys.task(task.task_id),
+                "set",
+                ("paused", "1" if task.paused else "0", "skip", str(task.skip_us)),
+            ),
+            _pace_item(task),
         )
     ]
 
 
+def _pace_item(task: KnownTask) -> Item:
+    if task.pace is None:
+        return Item(keys.task(task.task_id), "unset", ("rate",))
+    return Item(keys.task(task.task_id), "set", ("rate", pace_text(task.pace)))
+
+
 def run_items(runs: Iterable[OpenRun], lease_us: int) -> list[Item]:
     """Open runs get a lease again: a daemon that still works on one renews it, otherwise it is closed as lost."""
+    return [item for run in runs for item in _open_again(run, str(lease_us))]
+
+
+def _open_again(run: OpenRun, lease: str) -> list[Item]:
+    items = [
+        Item(keys.run(run.run_id), "keep", ("fact", run.fact)),
+        Item(keys.RUNNING, "open", (run.run_id, lease)),
+    ]
+    if run.slot_of is not None:
+        items.append(Item(keys.run(run.run_id), "keep", ("slots", "q")))
+        items.append(Item(keys.quota_slots(run.slot_of), "open", (run.run_id, lease)))
+    return items
+
+
+def waiting_items(runs: Sequence[WaitingRun], in_redis: Iterable[str]) -> list[Item]:
+    """Put runs that wait into `due` again; what only Redis believes to be waiting has run, or ended, since then."""
+    known = {run.run_id for run in runs}
+    gone = [run_id for run_id in in_redis if run_id not in known]
     return [
-        item
-        for run in runs
-        for item in (
-            Item(keys.run(run.run_id), "keep", ("fact", run.fact)),
-            Item(keys.RUNNING, "open", (run.run_id, str(lease_us))),
-        )
+        *[Item(keys.DUE, "shut", (run_id,)) for run_id in gone],
+        *[
+            Item(keys.run(run.run_id), "wait", (run.run_id, str(run.due_us), str(run.attempt), run.fact))
+            for run in runs
+        ],
     ]
 
 
 async def look(plain: Client) -> Found:
     """Read what Redis says of itself."""
     async with reaching(plain):
-        return Found(await plain.hget(keys.MARKER, "store_id"), await plain.hgetall(keys.QUOTAS))
+        return Found(
+            await plain.hget(keys.MARKER, "store_id"),
+            await plain.hgetall(keys.QUOTAS),
+            await plain.zrange(keys.DUE, 0, -1),  # at most runner.waiting_max
+        )
 
 
 async def write(raw: Raw, items: Sequence[Item], store_id: str, run_id: str) -> None:
@@ -139,4 +192,4 @@ async def write(raw: Raw, items: Sequence[Item], store_id: str, run_id: str) -> 
         args = ["1" if is_last else "0", store_id, run_id]
         for item in some:
             args += (item.act, str(len(item.values)), *item.values)
-        await raw("recover", [keys.MARKER, *[item.key for item in some]], args)
+        await raw("recover", [keys.MARKER, keys.DUE, keys.RUNNING, *[item.key for item in some]], args)

@@ -31,16 +31,17 @@ def SchedulerTask(  # noqa: N802  reads as a noun where it is used
     *,
     id: str,  # noqa: A002
     name: str,
-    cron: str,
+    cron: str | None = None,
     timezone: str | None = None,
     description: str | None = None,
     misfire: str = "skip",
     **options: Unpack[RunOptions],
 ) -> Callable[[Callable[P, R]], Callable[P, R]]:
-    """Run a function by cron, without a quota.
+    """Run a function by cron, or when it is triggered, without a quota.
 
     :param id: unique in the process and in the store; at most 128 bytes.
-    :param cron: 5 fields, or 6 with seconds first; `@daily` and friends.
+    :param cron: 5 fields, or 6 with seconds first; `@daily` and friends. None runs it only when triggered; it may then
+        have parameters, which the trigger's `args` fill.
     :param timezone: IANA name; default `scheduler.timezone`.
     :param misfire: what becomes of moments that passed unclaimed: "skip", "coalesce" or "catchup(n)".
     :param options: time limits, rate limit, retries, overlap: see RunOptions.
@@ -56,7 +57,7 @@ def SchedulerTask(  # noqa: N802  reads as a noun where it is used
             kind=TaskKind.SCHEDULER,
             function=function,
             where=where,
-            wants=wants_of(function, where),
+            wants=wants_of(function, where, takes_args=cron is None),
             cron=cron,
             timezone=timezone,
             description=description,
@@ -88,7 +89,6 @@ def LimitTask(  # noqa: N802
     The parameters are those of SchedulerTask, and:
 
     :param quota_name: the quota's `name`; it may be made later, until then ticks are skipped.
-    :param cron: None runs it only when triggered.
     :param cost: units each run takes, a multiple of 0.000001.
     :param on_limit: what becomes of a run that its quota refuses: "skip" (it is traced as limited), "wait(n)" (it
         waits in Redis up to n seconds, in order, and holds no worker), or "wait", up to a day.
@@ -104,7 +104,7 @@ def LimitTask(  # noqa: N802
             kind=TaskKind.LIMIT,
             function=function,
             where=where,
-            wants=wants_of(function, where),
+            wants=wants_of(function, where, takes_args=cron is None),
             cron=cron,
             timezone=timezone,
             quota_name=quota_name,

@@ -11,22 +11,25 @@ MAX_ERROR = 2_000  # characters of an error kept in a trace
 
 @dataclass(frozen=True, slots=True)
 class Ending:
-    """The part of an outcome that the function decides."""
+    """The part of an outcome that the function decides. `delay_s`: try again after so many seconds."""
 
     status: Status
     reason: Reason | None = None
-    error: BaseException | None = None
+    error_type: str | None = None
+    error: str | None = None
+    delay_s: float | None = None
 
 
-def ending_of(error: BaseException) -> Ending:
+def ending_of(error: BaseException, delay_s: float | None = None) -> Ending:
     """Name the ending of a function that raised."""
     if isinstance(error, BaseExceptionGroup):
         error = _soft_limit_in(error) or error
+    status = Status.FAILED
     if isinstance(error, SoftTimeLimitExceeded):
-        return Ending(Status.SOFT_TIMEOUT, error=error)
-    if isinstance(error, asyncio.CancelledError):
-        return Ending(Status.CANCELLED, error=error)
-    return Ending(Status.FAILED, error=error)
+        status = Status.SOFT_TIMEOUT
+    elif isinstance(error, asyncio.CancelledError):
+        status = Status.CANCELLED
+    return Ending(status, error_type=type(error).__name__, error=text_of(error), delay_s=delay_s)
 
 
 def _soft_limit_in(group: BaseExceptionGroup[BaseException]) -> BaseException | None:

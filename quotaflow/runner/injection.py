@@ -42,8 +42,10 @@ class Want:
     type: type[Any]
 
 
-def wants_of(function: Callable[..., Any], where: str) -> tuple[Want, ...]:
+def wants_of(function: Callable[..., Any], where: str, *, takes_args: bool = False) -> tuple[Want, ...]:
     """Work out what a task's parameters ask for.
+
+    :param takes_args: it is only triggered; what it does not ask for is an argument of the trigger.
 
     :raises RegistrationError: naming the parameter that nothing can be given to.
     """
@@ -52,7 +54,7 @@ def wants_of(function: Callable[..., Any], where: str) -> tuple[Want, ...]:
     wants = tuple(
         _want(parameter, hints.get(parameter.name), is_async=is_async, where=where)
         for parameter in inspect.signature(function).parameters.values()
-        if _must_be_given(parameter, hints)
+        if _must_be_given(parameter, hints) and not (takes_args and _is_argument(parameter, hints))
     )
     sessions = [want.parameter for want in wants if want.gift is not Gift.CONTEXT]
     if len(sessions) > 1:
@@ -87,6 +89,12 @@ def _must_be_given(parameter: inspect.Parameter, hints: dict[str, Any]) -> bool:
     known = hints.get(parameter.name)
     asks = isinstance(known, type) and issubclass(known, (AsyncSession, Session))
     return asks or known is TaskContext or parameter.default is parameter.empty
+
+
+def _is_argument(parameter: inspect.Parameter, hints: dict[str, Any]) -> bool:
+    known = hints.get(parameter.name)
+    is_gift = isinstance(known, type) and issubclass(known, (AsyncSession, Session, TaskContext))
+    return not is_gift and parameter.name != "session" and parameter.kind is not parameter.POSITIONAL_ONLY
 
 
 def _want(parameter: inspect.Parameter, hint: Any, *, is_async: bool, where: str) -> Want:

@@ -122,6 +122,9 @@ class TimeLimits(NamedTuple):
     soft: float | None = None
 
 
+NO_LIMITS = TimeLimits()
+
+
 def merged(call: TimeLimits, task: TimeLimits, config: TimeLimits) -> TimeLimits:
     """Return what holds: the call's word, else the task's, else the configuration's.
 

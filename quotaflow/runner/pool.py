@@ -2,17 +2,19 @@
 
 import asyncio
 from collections import deque
-from collections.abc import Callable
-from dataclasses import replace
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 import anyio
 
 from quotaflow.log import Event, get_logger
-from quotaflow.model import Outcome, Reason, Run, Status
-from quotaflow.runner.endings import text_of
+from quotaflow.model import Reason, Status
+from quotaflow.runner.endings import Ending, text_of
 from quotaflow.runner.execute import Executor
 from quotaflow.runner.registry import Task
+from quotaflow.runs import Again, Outcome, Run
 from quotaflow.timing import Clock
 
 log = get_logger(room="runner")
@@ -38,6 +40,7 @@ class Inbox:
     def __init__(self, size: int) -> None:
         self._size = size
         self._runs: deque[Run] = deque()
+        self._expected = 0
         self._arrived = asyncio.Event()
         self._room = asyncio.Event()
         self._closed = False
@@ -45,9 +48,22 @@ class Inbox:
     def __len__(self) -> int:
         return len(self._runs)
 
+    def __iter__(self) -> Iterator[Run]:
+        return iter(self._runs)
+
     def free(self) -> int:
         """How many more it takes; none once closed."""
-        return 0 if self._closed else max(0, self._size - len(self._runs))
+        return 0 if self._closed else max(0, self._size - len(self._runs) - self._expected)
+
+    @contextmanager
+    def expecting(self, runs: int) -> Iterator[None]:
+        """Keep room for runs that are being claimed."""
+        self._expected += runs
+        try:
+            yield
+        finally:
+            self._expected -= runs
+            self._room.set()
 
     async def wait_free(self) -> None:
         """Return when it takes one more; never once closed."""
@@ -70,6 +86,14 @@ class Inbox:
         self._room.set()
         return self._runs.popleft()
 
+    def take(self, run_id: str) -> Run | None:
+        """Take one out, wherever it stands."""
+        run = next((run for run in self._runs if run.run_id == run_id), None)
+        if run is not None:
+            self._runs.remove(run)
+            self._room.set()
+        return run
+
     def close(self) -> None:
         """Take nothing new; what is in it can still be taken out."""
         self._closed = True
@@ -80,6 +104,14 @@ class Inbox:
         runs = list(self._runs)
         self._runs.clear()
         return runs
+
+
+@dataclass(slots=True)
+class Active:
+    """A run in a worker. `ended_by` is how somebody ends it."""
+
+    run: Run
+    ended_by: "asyncio.Future[Status]"
 
 
 class Pool:
@@ -94,21 +126,26 @@ class Pool:
         *,
         concurrency: int,
         queue_size: int,
+        is_stale: Callable[[Run], bool] = lambda _: False,
     ) -> None:
+        """`is_stale` says that a run has waited here too long to start now: it goes back where it came from."""
         self.inbox = Inbox(queue_size)
+        self._is_stale = is_stale
         self._clock = clock
         self._executor = executor
         self._find = find
         self._outbox = outbox
         self._concurrency = concurrency
         self._queue_size = queue_size
-        self._active: dict[str, Run] = {}
+        self._active: dict[tuple[str, int], Active] = {}
+        self._stuck: dict[asyncio.Task[Ending], Outcome] = {}  # it keeps them alive: the loop itself does not
         self._scope = anyio.CancelScope()
         self.finished = 0
 
-    def open_runs(self) -> list[str]:
-        """Return the ids of all runs that are here: waiting for a worker or in one."""
-        return [*self._active, *[run.run_id for run in self.inbox._runs]]  # noqa: SLF001  same room
+    def open_runs(self) -> list[Run]:
+        """Return all runs that are here: waiting for a worker, in one, or stuck."""
+        active = [active.run for active in self._active.values()]
+        return [*active, *self.inbox, *[outcome.run for outcome in self._stuck.values()]]
 
     def statistics(self) -> dict[str, int]:
         """Return how full it is."""
@@ -116,9 +153,14 @@ class Pool:
             "queue_len": len(self.inbox),
             "queue_cap": self._queue_size,
             "running": len(self._active),
+            "stuck": len(self._stuck),
             "concurrency": self._concurrency,
             "finished": self.finished,
         }
+
+    def stuck_runs(self) -> list[Run]:
+        """Return the runs that were cancelled and do not end. Each has been given a new worker."""
+        return [outcome.run for outcome in self._stuck.values()]
 
     async def run(self) -> None:
         """Work until the inbox is closed and empty, or `interrupt`."""
@@ -130,12 +172,26 @@ class Pool:
         finally:
             self.inbox.close()
             for run in self.inbox.drain():
-                self._outbox.deliver(self._interrupted(run, self._clock.wall_us()))
+                self._outbox.deliver(self._ended(run, Status.INTERRUPTED, Reason.SHUTDOWN))
+            for body in list(self._stuck):
+                self._unstick(body)  # nobody will wait for it any longer
 
     def interrupt(self) -> None:
         """Cancel what is running and end what waits; each becomes an outcome `interrupted`."""
         self.inbox.close()
         self._scope.cancel()
+
+    def end(self, run_id: str, status: Status) -> bool:
+        """End one run; False if it is not here."""
+        run = self.inbox.take(run_id)
+        if run is not None:
+            self._outbox.deliver(self._ended(run, status, Reason.CANCELLED))
+            return True
+        found = [active for active in self._active.values() if active.run.run_id == run_id]
+        for active in found:
+            if not active.ended_by.done():
+                active.ended_by.set_result(status)
+        return bool(found)
 
     async def _work(self) -> None:
         while not self._scope.cancel_called:
@@ -143,34 +199,58 @@ class Pool:
             run = await self.inbox.get()
             if run is None:
                 return
-            self._active[run.run_id] = run
+            active = Active(run, asyncio.get_running_loop().create_future())
+            self._active[run.run_id, run.attempt] = active
             started_us = self._clock.wall_us()
             try:
-                self._outbox.deliver(await self._outcome_of(run, started_us))
+                outcome = await self._outcome_of(active, started_us)
+                if outcome is not None:
+                    self._outbox.deliver(outcome)
             except asyncio.CancelledError:
-                self._outbox.deliver(self._interrupted(run, started_us))
+                self._outbox.deliver(self._ended(run, Status.INTERRUPTED, Reason.SHUTDOWN, started_us))
                 raise
             finally:
-                del self._active[run.run_id]
+                del self._active[run.run_id, run.attempt]
                 self.finished += 1
 
-    async def _outcome_of(self, run: Run, started_us: int) -> Outcome:
+    async def _outcome_of(self, active: Active, started_us: int) -> Outcome | None:
+        run = active.run
         task = self._find(run.task_id)
         if task is None:  # its module was not imported here; a claim for it can only come from a bug
             return self._failed(run, started_us, LookupError("the task is not registered in this process"))
+        if self._is_stale(run):
+            return replace(self._ended(run, Status.WAITING, Reason.RATE), again=Again(0.0, paid=True))
+        stuck: list[Outcome] = []
+
+        def on_stuck(outcome: Outcome, body: "asyncio.Task[Ending]") -> None:
+            stuck.append(outcome)
+            self._keep(outcome, body)
+
         try:
-            return await self._executor.execute(task, run)
+            outcome = await self._executor.execute(task, run, ended_by=active.ended_by, on_stuck=on_stuck)
         except Exception as error:  # noqa: BLE001  a bug of ours costs this run and not the worker
             return self._failed(run, started_us, error)
+        return None if stuck else outcome
+
+    def _keep(self, outcome: Outcome, body: "asyncio.Task[Ending]") -> None:
+        """Say that a run is stuck; its end is told when it comes."""
+        self._stuck[body] = outcome
+        self._outbox.deliver(replace(outcome, status=Status.STUCK, again=None))
+        body.add_done_callback(self._unstick)
+
+    def _unstick(self, body: "asyncio.Task[Ending]") -> None:
+        outcome = self._stuck.pop(body, None)
+        if outcome is not None:
+            self._outbox.deliver(replace(outcome, finished_us=self._clock.wall_us()))
 
     def _failed(self, run: Run, started_us: int, error: Exception) -> Outcome:
         log.error(Event.RUN_FAILED, task_id=run.task_id, run_id=run.run_id, exc_info=error)
-        ended = self._ended(run, Status.FAILED, started_us)
+        ended = self._ended(run, Status.FAILED, None, started_us)
         return replace(ended, error_type=type(error).__name__, error=text_of(error))
 
-    def _interrupted(self, run: Run, started_us: int) -> Outcome:
-        return replace(self._ended(run, Status.INTERRUPTED, started_us), reason=Reason.SHUTDOWN)
-
-    def _ended(self, run: Run, status: Status, started_us: int) -> Outcome:
+    def _ended(
+        self, run: Run, status: Status, reason: Reason | None, started_us: int | None = None
+    ) -> Outcome:
         now_us = self._clock.wall_us()
-        return Outcome(run, status, started_us, now_us, max(0.0, (now_us - started_us) / 1e3))
+        started_us = now_us if started_us is None else started_us
+        return Outcome(run, status, started_us, now_us, max(0.0, (now_us - started_us) / 1e3), reason)

@@ -1,14 +1,15 @@
 """What was decorated. One registry per process, filled by imports; a task's id is unique in it."""
 
+import inspect
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from quotaflow.errors import RegistrationError
+from quotaflow.errors import InvalidInput, RegistrationError
 from quotaflow.model import TaskKind
 from quotaflow.rates import Rate
 from quotaflow.runner.injection import Want
-from quotaflow.runner.options import Isolation
+from quotaflow.runner.options import NO_LIMITS, Isolation, TimeLimits, merged
 from quotaflow.runner.retry import Retry
 
 
@@ -43,9 +44,35 @@ class Task:
     isolation: Isolation = Isolation.THREAD
 
     @property
+    def is_plain(self) -> bool:
+        """Its ticks start when they are due, or not at all."""
+        return not (self.max_wait or self.jitter or self.spread or self.rerun_lost)
+
+    @property
+    def can_be_told(self) -> bool:
+        """A soft limit can be raised inside it."""
+        return self.isolation is Isolation.PROCESS or inspect.iscoroutinefunction(self.function)
+
+    @property
     def path(self) -> str:
         """`module:qualname` of the function."""
         return f"{self.function.__module__}:{self.function.__qualname__}"
+
+
+def limits_of(task: Task, config: TimeLimits, call: TimeLimits = NO_LIMITS) -> TimeLimits:
+    """Return the time limits that hold for a run: the call's, else the task's, else the configuration's.
+
+    The configuration's soft limit is left out where nothing can raise it: in a thread.
+
+    :raises InvalidInput: soft above hard, or a soft limit asked for by the call that nothing can raise.
+    """
+    if not task.can_be_told:
+        if call.soft is not None:
+            raise InvalidInput(
+                f'"{task.id}" runs in a thread and cannot be interrupted softly', field="soft_time_limit"
+            )
+        config = TimeLimits(config.hard, None)
+    return merged(call, TimeLimits(task.time_limit, task.soft_time_limit), config)
 
 
 class Registry:

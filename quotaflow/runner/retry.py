@@ -55,6 +55,7 @@ class Retry:
             return None
         state = tenacity.RetryCallState(_NOBODY, fn=None, args=(), kwargs={})
         state.attempt_number = attempt
+        state.set_exception((type(error), error, error.__traceback__))  # wait_exception asks for it
         return min(max(self.wait(state), asked_delay_s(error, now)), LONGEST_WAIT_S)
 
 
@@ -68,7 +69,7 @@ def asked_delay_s(error: BaseException, now: datetime) -> float:
         return 0.0
     try:
         seconds = float(given)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         return _until(given, now)
     return max(0.0, seconds) if math.isfinite(seconds) else 0.0
 
@@ -77,7 +78,7 @@ def _until(text: object, now: datetime) -> float:
     """Read an HTTP date (RFC 9110, 10.2.3)."""
     try:
         moment = parsedate_to_datetime(str(text))
-    except ValueError:
+    except (ValueError, OverflowError):  # the latter for years and zones of many digits
         return 0.0
     moment = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
     return max(0.0, (moment - now).total_seconds())

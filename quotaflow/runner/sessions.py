@@ -24,6 +24,7 @@ class Sessions:
     """
 
     def __init__(self, url: str) -> None:
+        self.url = url
         self._url = make_url(url)
         self._async: AsyncEngine | None = None
         self._sync: Engine | None = None

@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 from zoneinfo import ZoneInfo
 
 from quotaflow.ids import Ids
-from quotaflow.model import Tick
+from quotaflow.runs import Tick
 from quotaflow.schedule.cron import Cron, next_after
 from quotaflow.schedule.misfire import Misfire, decide
 

@@ -19,9 +19,9 @@ from typing import Protocol
 from quotaflow.errors import Backlog, QuotaflowError
 from quotaflow.ids import Ids
 from quotaflow.log import Event, get_logger
-from quotaflow.model import Answer, Tick, Word
+from quotaflow.runs import Answer, Tick, Word
 from quotaflow.schedule.schedule import BATCH, Schedule
-from quotaflow.timing import Clock
+from quotaflow.timing import Clock, to_the_end
 
 log = get_logger(room="schedule")
 
@@ -67,7 +67,7 @@ class Ticker:
         self._short_sighted: dict[str, Schedule] = {}  # they know one moment only
         self._quiet_us = 0
         self._offset_us = 0
-        self._daemons: tuple[str, ...] = (ids.node,)
+        self.daemons: tuple[str, ...] = (ids.node,)
         self.is_claiming = False
         self.claimed = 0
         self.waits_for_room = 0
@@ -97,9 +97,9 @@ class Ticker:
     def share(self, daemons: Sequence[str]) -> None:
         """Divide the schedules among the daemons that are alive and have the same ones. Cheap while those stay."""
         present = tuple(sorted({*daemons, self._ids.node}))
-        if present == self._daemons:
+        if present == self.daemons:
             return
-        self._daemons = present
+        self.daemons = present
         for schedule in self._schedules.values():
             schedule.is_standby = not self._leads(schedule.task_id)
         # What is being claimed right now is not in the heap and comes back with its new turn.
@@ -110,7 +110,7 @@ class Ticker:
         self._changed.set()
 
     def _leads(self, task_id: str) -> bool:
-        return self._daemons[zlib.crc32(task_id.encode()) % len(self._daemons)] == self._ids.node
+        return self.daemons[zlib.crc32(task_id.encode()) % len(self.daemons)] == self._ids.node
 
     def _is_current(self, schedule: Schedule) -> bool:
         return self._schedules.get(schedule.task_id) is schedule
@@ -223,7 +223,7 @@ class Ticker:
             self.waits_for_room += 1
             await self._slots.wait_free()
         batch, ticks = self._batch(waiting, self._slots.free())
-        answers = await self._to_the_end(self._claim(ticks))
+        answers = await to_the_end(self._claim(ticks))  # what it grants must reach the runner
         del waiting[len(waiting) - len(batch) :]
         self.claimed += len(ticks)
         full = self._settle(ticks, answers)
@@ -231,15 +231,6 @@ class Ticker:
             self._requeue(schedule)
         if full:
             raise Backlog("SQL is too far behind; nothing new begins")
-
-    async def _to_the_end(self, claim: Awaitable[list[Answer]]) -> list[Answer]:
-        """Wait for a claim also when stopped meanwhile: what it grants must reach the runner."""
-        claiming = asyncio.ensure_future(claim)
-        try:
-            return await asyncio.shield(claiming)
-        except asyncio.CancelledError:
-            await asyncio.wait([claiming])  # it has a deadline of its own
-            raise
 
     def _batch(self, waiting: Sequence[Schedule], room: int) -> tuple[list[Schedule], list[Tick]]:
         batch: list[Schedule] = []

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from sqlalchemy import select
+from sqlalchemy import Column, select
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -13,7 +13,7 @@ from quotaflow.store.paging import Page
 from quotaflow.store.tables import quota_overrides, quota_snapshots, quotas
 
 _c = quotas.c
-_QUOTA = (
+_QUOTA: list[Column[Any]] = [
     _c.id,
     _c.name,
     _c.capacity_micro,
@@ -23,7 +23,8 @@ _QUOTA = (
     _c.kind,
     _c.reset_cron,
     _c.timezone,
-)  # fmt: skip  in Quota's order
+    _c.max_concurrent,
+]  # in Quota's order
 
 
 async def insert_quota(
@@ -126,6 +127,7 @@ def _values(quota: Quota) -> dict[str, Any]:
         "enabled": quota.enabled,
         "reset_cron": quota.reset_cron,
         "timezone": quota.timezone,
+        "max_concurrent": quota.max_concurrent,
     }
 
 

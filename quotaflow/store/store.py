@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Sequence
 from contextlib import AbstractAsyncContextManager
-from typing import Self
+from typing import Any, Self
 
 from quotaflow.model import Override, Quota
 from quotaflow.records import Batch, BatchResult, Snapshot, Trace
@@ -136,11 +136,11 @@ class Store(PrepaidStore):
         capacity_micro: int | None = None,
         refill_micro_s: int | None = None,
         enabled: bool | None = None,
-        **period: str | None,
+        **removable: str | int | None,
     ) -> Quota:
         """Change what is given, raise the version by one and return the new quota.
 
-        :param period: reset_cron and timezone; None removes them.
+        :param removable: reset_cron, timezone, max_concurrent; None removes them.
         :raises NotFound: no such quota. :raises Conflict: the new name is taken.
         """
         given = {
@@ -149,7 +149,7 @@ class Store(PrepaidStore):
             "refill_micro_s": refill_micro_s,
             "enabled": enabled,
         }
-        changes = {key: value for key, value in given.items() if value is not None} | period
+        changes = {key: value for key, value in given.items() if value is not None} | removable
         async with self._database.write() as connection:
             return await quotas.update_quota(connection, quota_id, changes, self._clock.wall_us())
 
@@ -213,26 +213,18 @@ class Store(PrepaidStore):
         async with self._database.write() as connection:
             await tasks.sync_tasks(connection, declared, self._clock.wall_us())
 
-    async def set_paused(self, task_id: str, paused: bool) -> TaskRow:
-        """Pause or resume a task.
+    async def change_task(self, task_id: str, **values: Any) -> TaskRow:
+        """Change what a person may decide of a task: paused, cron_override, rate_override, skip_us.
 
         :raises NotFound: no such task.
         """
         async with self._database.write() as connection:
-            return await tasks.set_paused(connection, task_id, paused, self._clock.wall_us())
+            return await tasks.change_task(connection, task_id, values, self._clock.wall_us())
 
-    async def set_cron_override(self, task_id: str, cron: str | None) -> TaskRow:
-        """Let a task run by another expression; None goes back to the code's.
-
-        :raises NotFound: no such task.
-        """
-        async with self._database.write() as connection:
-            return await tasks.set_cron_override(connection, task_id, cron, self._clock.wall_us())
-
-    async def cron_overrides(self) -> dict[str, str]:
-        """Return the expressions that people have set, by task. Every daemon asks every 2 s."""
+    async def overridden_tasks(self) -> list[TaskRow]:
+        """Return the tasks for which a person has said something else than the code. Every daemon asks every 2 s."""
         async with self._database.read() as connection:
-            return await tasks.cron_overrides(connection)
+            return await tasks.overridden(connection)
 
     async def get_task(self, task_id: str) -> TaskRow:
         """Return a task.

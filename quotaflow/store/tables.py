@@ -63,6 +63,7 @@ quotas = Table(
     Column("reset_cron", Text),
     Column("timezone", String(64)),
     *_balance(),
+    Column("max_concurrent", Integer),
 )
 
 quota_overrides = Table(
@@ -115,6 +116,9 @@ tasks = Table(
     Column("cron_override", Text),  # the same: another expression than the code's
     Column("registered_at", Moment, key="registered_us", nullable=False),
     Column("updated_at", Moment, key="updated_us", nullable=False),
+    Column("rate_limit", String(32)),  # the code's
+    Column("rate_override", String(32)),  # a person's; "0/s" is none
+    Column("skip_at", Moment, key="skip_us"),  # a tick that a person wants left out
 )
 
 traces = Table(
@@ -137,6 +141,11 @@ traces = Table(
     Column("error_type", Clean(200)),
     Column("error", Clean(2_000)),
     Column("instance_id", String(ID)),
+    Column("due_at", Moment, key="due_us"),  # of a run that waits: when it is looked at again
+    Column(
+        "tries", Clean
+    ),  # JSON: [started, finished, status, error type, error] of each attempt but the first alone
+    Column("plan", Clean),  # JSON of model.Plan while it is open: what Redis needs to go on
     UniqueConstraint("task_id", "scheduled_for_us"),  # a tick fires once; also finds a task's latest tick
     # Each list of the edges is newest first, with or without one of these filters.
     Index(None, "claimed_us"),

@@ -1,11 +1,11 @@
 """Definitions of tasks: the code declares them, a person pauses them, nothing deletes them."""
 
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, fields, replace
 from operator import attrgetter
 from typing import Any
 
-from sqlalchemy import select
+from sqlalchemy import or_, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from quotaflow.errors import NotFound
@@ -29,13 +29,14 @@ class DeclaredTask:
     timezone: str | None = None
     quota_name: str | None = None
     description: str | None = None
+    rate_limit: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class TaskRow(DeclaredTask):
     """A task as SQL knows it: `enabled` while code declares it, `paused` while a person wants it to rest.
 
-    `cron_override` is a person's expression in place of the code's.
+    `cron_override` and `rate_override` are a person's words in place of the code's; `skip_us` is a tick to leave out.
     """
 
     enabled: bool = True
@@ -43,6 +44,16 @@ class TaskRow(DeclaredTask):
     cron_override: str | None = None
     registered_us: int = 0
     updated_us: int = 0
+    rate_override: str | None = None
+    skip_us: int | None = None
+
+    @property
+    def rate(self) -> str | None:
+        """The rate limit that holds."""
+        return self.rate_override or self.rate_limit
+
+
+_columns = [tasks.c[field.name] for field in fields(TaskRow)]
 
 
 async def sync_tasks(connection: AsyncConnection, declared: Sequence[DeclaredTask], now_us: int) -> None:
@@ -62,38 +73,28 @@ def decide(declared: Sequence[DeclaredTask], stored: Sequence[TaskRow], now_us: 
 
 
 def _take_over(task: DeclaredTask, row: TaskRow | None, now_us: int) -> TaskRow:
-    fields = asdict(task)
-    return replace(row or TaskRow(**fields, registered_us=now_us), **fields, enabled=True)
+    said = asdict(task)
+    return replace(row or TaskRow(**said, registered_us=now_us), **said, enabled=True)
 
 
-async def set_paused(connection: AsyncConnection, task_id: str, paused: bool, now_us: int) -> TaskRow:
-    """Pause or resume a task and return it.
-
-    :raises NotFound: no such task.
-    """
-    return await _set(connection, task_id, {"paused": paused}, now_us)
-
-
-async def set_cron_override(
-    connection: AsyncConnection, task_id: str, cron: str | None, now_us: int
+async def change_task(
+    connection: AsyncConnection, task_id: str, values: Mapping[str, Any], now_us: int
 ) -> TaskRow:
-    """Let a task run by another expression, or by the code's again, and return it.
+    """Change what a person may decide of a task, and return it.
 
     :raises NotFound: no such task.
     """
-    return await _set(connection, task_id, {"cron_override": cron}, now_us)
-
-
-async def cron_overrides(connection: AsyncConnection) -> dict[str, str]:
-    """Return the expressions that people have set, by task."""
-    query = select(tasks.c.id, tasks.c.cron_override).where(tasks.c.cron_override.is_not(None))
-    return dict((await connection.execute(query)).all())
-
-
-async def _set(connection: AsyncConnection, task_id: str, values: dict[str, Any], now_us: int) -> TaskRow:
     await lock(connection, Lock.DEFINITIONS)  # or a sync in between would write the old value back
     await connection.execute(tasks.update().where(tasks.c.id == task_id).values(**values, updated_us=now_us))
     return await get_task(connection, task_id)
+
+
+async def overridden(connection: AsyncConnection) -> list[TaskRow]:
+    """Return the tasks for which a person has said something else than the code."""
+    query = select(*_columns).where(
+        or_(tasks.c.cron_override.is_not(None), tasks.c.rate_override.is_not(None))
+    )
+    return [TaskRow(*row) for row in await connection.execute(query)]
 
 
 async def get_task(connection: AsyncConnection, task_id: str) -> TaskRow:
@@ -101,7 +102,7 @@ async def get_task(connection: AsyncConnection, task_id: str) -> TaskRow:
 
     :raises NotFound: no such task.
     """
-    row = (await connection.execute(select(tasks).where(tasks.c.id == task_id))).one_or_none()
+    row = (await connection.execute(select(*_columns).where(tasks.c.id == task_id))).one_or_none()
     if row is None:
         raise NotFound(f"no task has the id {task_id!r}")
     return TaskRow(*row)
@@ -109,4 +110,4 @@ async def get_task(connection: AsyncConnection, task_id: str) -> TaskRow:
 
 async def list_tasks(connection: AsyncConnection) -> list[TaskRow]:
     """Return all tasks by id; there are as many as code ever declared."""
-    return [TaskRow(*row) for row in await connection.execute(select(tasks).order_by(tasks.c.id))]
+    return [TaskRow(*row) for row in await connection.execute(select(*_columns).order_by(tasks.c.id))]

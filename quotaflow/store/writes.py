@@ -18,7 +18,7 @@ from quotaflow.store.tables import dead_letters, traces
 
 DOUBLE_CLAIM = "double_claim"
 
-# The end of a run cannot change who it was.
+# What becomes of a run cannot change who it was.
 _BIRTH = ("run_id", "task_id", "trigger", "scheduled_for_us", "claimed_us")
 _END = ("run_id", *[name for name in Trace._fields if name not in _BIRTH])
 _end_values = attrgetter(*_END)
@@ -29,7 +29,7 @@ class Plan(NamedTuple):
     """What a batch means for the rows that are there."""
 
     claims: list[Trace]  # new runs
-    ends: list[Trace]  # new runs that have ended already
+    ends: list[Trace]  # new runs that have ended or moved on already
     updates: list[Trace]  # of open runs
 
 
@@ -61,7 +61,8 @@ async def write_batch(
     plan = decide(batch, await _is_open(connection, batch.closed))
     refused = await _insert(connection, [*plan.claims, *plan.ends])
     await update(connection, traces, _END, _IS_OPEN, [_end_values(row) for row in plan.updates])
-    ended = [row for row in (*plan.ends, *plan.updates) if row.run_id not in refused]
+    moved = (*plan.ends, *plan.updates)
+    ended = [row for row in moved if row.status.is_final and row.run_id not in refused]
     await metrics.grow(connection, metrics.count_ended(ended))
     orphans = await ledger.write_ledger(connection, batch.ledger, now_us)
     await ledger.write_outcomes(connection, [*batch.outcomes, *await _paid(connection, ended)])

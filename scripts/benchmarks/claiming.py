@@ -10,9 +10,12 @@ from benchmarks.daemon import register
 from quotaflow import Quotaflow
 from quotaflow.control.gate import Gate
 from quotaflow.control.rooms import Deciding
+from quotaflow.limiter.claims import Tracked
 from quotaflow.log import configure
-from quotaflow.model import Run, make_quota
+from quotaflow.model import make_quota
+from quotaflow.runner.pool import Inbox
 from quotaflow.runner.registry import REGISTRY
+from quotaflow.runs import Run
 from quotaflow.schedule.cron import parse
 from quotaflow.schedule.misfire import SKIP
 from quotaflow.schedule.schedule import Schedule
@@ -21,10 +24,11 @@ from quotaflow.settings import Settings, load
 from quotaflow.timing import SystemClock
 
 
-class Endless:
+class Endless(Inbox):
     """A runner that always has room, and counts."""
 
     def __init__(self) -> None:
+        super().__init__(0)
         self.granted = 0
 
     def free(self) -> int:
@@ -59,9 +63,9 @@ async def main(given: dict[str, object]) -> None:
         fence = group.create_task(base.fence.serve(_nothing))
         await base.fence.wait_ready(10)
         await base.quota_state.refresh_names()
-        gate = Gate(REGISTRY, base.admission, base.quota_state, runner.put, clock, base.ids)
+        gate = Gate(REGISTRY, base.admission, base.quota_state, runner, clock, base.ids)
         ticker = Ticker(clock, base.ids, gate.claim, base.admission.cursors, runner, grace_s=60)
-        cursors = await base.admission.track([(task.id, False) for task in REGISTRY])
+        cursors = await base.admission.track([Tracked(task.id) for task in REGISTRY])
         for task, cursor in zip(REGISTRY, cursors, strict=True):
             assert task.cron is not None
             ticker.put(Schedule(task.id, parse(task.cron), ZoneInfo("UTC"), SKIP, cursor.last_tick_us))

@@ -14,7 +14,8 @@ from benchmarks.machine import describe
 from benchmarks.report import Report
 from quotaflow.control.closing import closing_fact
 from quotaflow.journal.fold import Fact, fold
-from quotaflow.model import Outcome, Run, Status, Trigger
+from quotaflow.model import Status, Trigger
+from quotaflow.runs import Outcome, Run
 from quotaflow.store import Store
 from quotaflow.store.tables import traces
 from tests.servers import PostgresProcess

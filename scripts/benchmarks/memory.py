@@ -9,8 +9,8 @@ from benchmarks.children import params, say
 from benchmarks.daemon import register
 from benchmarks.expressions import EVERY_SECOND
 from quotaflow.ids import Ids
-from quotaflow.model import Answer
 from quotaflow.runner.registry import REGISTRY
+from quotaflow.runs import Answer
 from quotaflow.schedule.cron import parse
 from quotaflow.schedule.misfire import SKIP
 from quotaflow.schedule.schedule import Schedule

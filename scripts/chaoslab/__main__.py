@@ -16,7 +16,8 @@ from pathlib import Path
 from chaoslab.check import LEDGER, violations
 from chaoslab.daemon import settings_for
 from chaoslab.faults import KILLS, plan
-from chaoslab.plants import PLANTS, planted
+from chaoslab.plants import PLANTS, RUNNER_PLANTS, planted
+from chaoslab.runner.run import run as run_runner
 from chaoslab.world import Sql, World
 from quotaflow import Quotaflow
 from quotaflow.control.audit import Audit
@@ -37,10 +38,13 @@ def main() -> int:
     parser.add_argument("--store", choices=("sqlite", "postgresql"), default="sqlite")
     parser.add_argument("--seconds", type=float, default=60.0)
     parser.add_argument("--seed", type=int, default=int.from_bytes(os.urandom(4)))
-    parser.add_argument("--plant", choices=sorted(PLANTS))
+    parser.add_argument("--runner", action="store_true", help="hurt daemons that run tasks, on PostgreSQL")
+    parser.add_argument("--plant", choices=sorted(PLANTS | RUNNER_PLANTS))
     given = parser.parse_args()
     if given.plant:
         return run_planted(given.plant)
+    if given.runner:
+        return run_runner(given.seconds, given.seed, keep)
     print(f"seed {given.seed}, {given.store}, at least {given.seconds:g} s", flush=True)
     return run(given.store, given.seconds, given.seed)
 

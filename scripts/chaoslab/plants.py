@@ -35,10 +35,37 @@ PLANTS = {
     ),
 }
 
+RUNNER_PLANTS = {
+    # A claim does not look where the cursor stands: a daemon that was frozen claims again what others have run.
+    "cursor-unread": Patch(
+        "lua/claim.lua",
+        "  if state.last ~= item.cursor or item.at <= state.last then return 'taken', state.last end\n",
+        "",
+    ),
+    # A turn in the future is given and not reserved: everybody gets the same one.
+    "turn-not-reserved": Patch(
+        "lua/claim.lua",
+        "  state.free, state.paced = math.max(now, state.free) + state.interval, true\n",
+        "",
+    ),
+    # A run that begins does not hold the slot that it was given.
+    "slot-not-held": Patch(
+        "lua/claim.lua",
+        "    take_slot(item.task_slots, item.run, lease_end)\n",
+        "",
+    ),
+    # Nobody rests between two attempts.
+    "no-rest": Patch(
+        "lua/finish.lua",
+        "  redis.call('ZADD', KEYS[4], digits(whole(due)), run)\n",
+        "  redis.call('ZADD', KEYS[4], digits(now), run)\n",
+    ),
+}
+
 
 def planted(name: str, root: Path, where: Path) -> Path:
     """Copy the code, plant the bug, and return the copy's root."""
-    patch = PLANTS[name]
+    patch = (PLANTS | RUNNER_PLANTS)[name]
     for part in ("quotaflow", "lua", "scripts", "tests"):
         shutil.copytree(root / part, where / part, ignore=shutil.ignore_patterns("__pycache__"))
     file = where / patch.file

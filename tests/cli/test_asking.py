@@ -19,6 +19,17 @@ def answered(answer: Answer) -> dict[str, object]:
     return found
 
 
+def test_how_many_may_be_under_way_is_set_and_removed(at: Ask) -> None:
+    create = ("quota", "create", "few", "--capacity", "3", "--refill-rate", "0", "--max-concurrent", "4")
+    made = answered(at(*create, "-o", "json"))
+    assert (made["max_concurrent"], made["running"]) == (4, 0)
+    change = ("quota", "set", "few", "-o", "json", "--max-concurrent")
+    assert answered(at(*change, "5"))["max_concurrent"] == 5
+    assert answered(at(*change, "0"))["max_concurrent"] is None
+    assert at(*change, "-1").code == 2
+    assert at("quota", "delete", "few").code == 0
+
+
 def test_a_quota_lives_from_create_to_delete(at: Ask) -> None:
     made = answered(at("quota", "create", "mail", "--capacity", "3", "--refill-rate", "0", "-o", "json"))
     assert (made["id"], made["name"], made["remaining"]) == ("mail", "mail", 3)

@@ -36,7 +36,7 @@ def test_the_configuration_names_the_tasks_and_has_every_quota_they_ask_for(task
     assert {task.quota_name for task in REGISTRY if task.quota_name} == {
         quota.name for quota in settings.quotas
     }
-    assert {plan.task.id for plan in plans_of(REGISTRY, "UTC")} == {
+    assert {plan.task.id for plan in plans_of(REGISTRY, settings)} == {
         *("watch_weather", "measure_disk", "collect_payments")
     }
 

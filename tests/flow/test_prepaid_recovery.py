@@ -9,8 +9,8 @@ import pytest
 
 from quotaflow import Quotaflow
 from quotaflow.amounts import MICRO
+from quotaflow.control.life import START_S
 from quotaflow.errors import Recovering
-from quotaflow.flow import START_S
 from quotaflow.ledger import Action, LedgerEntry, LedgerRow, Part, QuotaType, RequestState, Validity
 from quotaflow.limiter import keys
 from quotaflow.model import QuotaKind, make_quota

@@ -6,12 +6,14 @@ from collections.abc import AsyncIterator
 import pytest
 
 from quotaflow import LimitCallTask, LimitTask, QuotaExceeded, Quotaflow
+from quotaflow.control.gate import Asked
 from quotaflow.errors import InvalidInput, QuotaDisabled
 from quotaflow.ledger import Action, Change, LedgerRow
-from quotaflow.limiter.admission import Mode
-from quotaflow.model import QuotaKind, Reason, Status, Trigger, Word, make_quota
+from quotaflow.limiter.claims import Mode
+from quotaflow.model import QuotaKind, Reason, Status, Trigger, make_quota
 from quotaflow.records import Trace
 from quotaflow.runner.registry import Registry
+from quotaflow.runs import Run, Word
 from quotaflow.store import TraceFilter
 from tests.flow.conftest import MakeSettings
 from tests.flow.test_prepaid_recovery import rows, written
@@ -103,7 +105,8 @@ async def test_the_same_run_claimed_again_is_charged_once(daemon: Quotaflow) -> 
     base = daemon._base
     task = base.registry.get("works")
     assert task is not None
-    claim = base.working.gate._make(task, Mode.TRIGGER, "run-1", Trigger.MANUAL, None, 0)
+    run = Run("run-1", task.id, Trigger.MANUAL, None, 0, "budget", task.cost_micro)
+    claim = base.working.gate._claim(Asked(task, Mode.TRIGGER, run))
     answers = [(await base.admission.claim([claim]))[0].word for _ in range(3)]
     assert answers == [Word.GRANTED] * 3
     await written(daemon)

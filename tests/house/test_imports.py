@@ -8,7 +8,7 @@ import pytest
 
 HOUSE = Path(__file__).parents[2] / "quotaflow"
 NOUNS = {
-    "errors", "amounts", "rates", "model", "ledger", "secret", "timing", "ids", "facts", "records", "settings",
+    "errors", "amounts", "rates", "model", "runs", "ledger", "secret", "timing", "ids", "facts", "records", "settings",
     "settings_quotas", "settings_values", "log",
 }  # fmt: skip
 ROOMS = {"schedule", "limiter", "runner", "journal", "store", "redis_server"}

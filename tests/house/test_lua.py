@@ -52,7 +52,7 @@ def test_the_assembled_text_carries_its_incarnation_and_flags(name: str) -> None
     assert text.startswith("#!lua")
     assert "\n-- incarnation 7\n" in text
     assert assemble(name, 8).sha != assemble(name, 7).sha
-    frees = {"adjust", "finish", "trim", "recover", "refund", "release", "lease", "beat"}
+    frees = {"adjust", "cancel", "finish", "trim", "recover", "refund", "release", "lease", "beat", "slot"}
     assert ("flags=allow-oom" in text.split("\n")[0]) == (name in frees), (
         "what frees or ends may run out of memory"
     )

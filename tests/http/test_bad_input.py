@@ -121,7 +121,8 @@ async def test_a_bad_change_changes_nothing_not_even_its_good_part(
         ("PATCH", "/api/quotas/known", {"id": "x"}, ["id"]),
         ("POST", "/api/quotas/known/acquire", {"cst": 1}, ["cst"]),
         ("POST", "/api/quotas/known/refill", {"amount": 1}, ["amount"]),
-        ("POST", "/api/tasks/nightly/trigger", {"time_limit": 1}, ["time_limit"]),
+        ("POST", "/api/tasks/nightly/trigger", {"priority": 1}, ["priority"]),
+        ("POST", "/api/traces/run-1/cancel", {"force": True}, ["force"]),
         ("PATCH", "/api/tasks/nightly", {"enabled": False}, ["enabled"]),
     ],
 )

@@ -90,14 +90,22 @@ async def test_a_line_end_in_a_label_ends_no_line() -> None:
                 "flush_lag_s",
                 "sync_queue_len",
                 "waiting_calls",
+                "slots",
                 "untraced",
                 "dead_letters",
                 "double_claims",
             ),
             0,
         ),
+        "waiting_runs": 0,
     }
-    text = render(figures, {"runner": {"queue_len": 0, "queue_cap": 0, "running": 0}})
+    text = render(
+        figures,
+        {
+            "runner": {"queue_len": 0, "queue_cap": 0, "running": 0, "stuck": 0},
+            "loop": {"blocks": 0, "longest_s": 0},
+        },
+    )
     assert 'quotaflow_remaining_units{quota="a\\nb"} 0.5\n' in text
     assert 'quotaflow_runs{status="ok"} 3\n' in text
 
@@ -175,6 +183,7 @@ async def test_the_document_names_every_route_and_body(house: House) -> None:
         ("GET", "/api/traces"),
         ("GET", "/api/traces/summary"),
         ("GET", "/api/traces/{run_id}"),
+        ("POST", "/api/traces/{run_id}/cancel"),
         ("GET", "/api/stats"),
         ("GET", "/api/cleanup/stats"),
         ("POST", "/api/cleanup/run"),

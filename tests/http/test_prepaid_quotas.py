@@ -36,6 +36,9 @@ async def test_a_prepaid_quota_is_created_full_and_shown_alike_everywhere(house:
         "total": 10.0,
         "reset_cron": "0 0 1 * *",
         "timezone": "Asia/Shanghai",
+        "max_concurrent": None,
+        "running": None,
+        "waiting": 0,
     }
     assert (await house.client.get("/api/quotas/sms")).json() == made
     assert made in (await house.client.get("/api/quotas")).json()["items"]
@@ -154,3 +157,14 @@ async def test_a_bucket_is_not_recharged(house: House) -> None:
     assert (answer.status_code, answer.json()["field"]) == (422, "quota_id")
     gone = await house.client.post("/api/quotas/nowhere/recharge", json={"operation": "add", "amount": 1})
     assert (gone.status_code, gone.json()["code"]) == (404, "not_found")
+
+
+async def test_a_prepaid_quota_has_no_slots(house: House) -> None:
+    await prepaid(house, "no slots", 1)
+    body = {"id": "x", "kind": "allowance", "total": 1, "max_concurrent": 2}
+    for answer in (
+        await house.client.post("/api/quotas", json=body),
+        await house.client.patch(path_of("no slots"), json={"max_concurrent": 2}),
+    ):
+        assert (answer.status_code, answer.json()["code"]) == (422, "invalid_input")
+        assert "max_concurrent is not for a quota of kind allowance" in answer.text

@@ -25,6 +25,9 @@ async def test_a_quota_is_created_full_and_shown_alike_everywhere(house: House) 
         "total": None,
         "reset_cron": None,
         "timezone": None,
+        "max_concurrent": None,
+        "running": None,
+        "waiting": 0,
     }
     assert (await house.client.get("/api/quotas/plain")).json() == made
     assert made in (await house.client.get("/api/quotas")).json()["items"]
@@ -132,3 +135,27 @@ async def test_two_spellings_of_one_id_are_one_quota(house: House) -> None:
     composed, decomposed = unicodedata.normalize("NFC", "cafe\u0301"), "cafe\u0301"
     assert (await house.quota(decomposed))["id"] == composed
     assert (await house.client.get(path_of(decomposed))).json()["id"] == composed
+
+
+async def test_a_quota_shows_how_many_are_under_way_and_null_removes_the_limit(house: House) -> None:
+    made = await house.quota("slots", max_concurrent=2)
+    assert (made["max_concurrent"], made["running"], made["waiting"]) == (2, 0, 0)
+    async with house.qf.slot("slots"):
+        assert (await house.client.get("/api/quotas/slots")).json()["running"] == 1
+        changed = await house.client.patch("/api/quotas/slots", json={"max_concurrent": 1})
+        assert (changed.json()["max_concurrent"], changed.json()["running"]) == (1, 1)
+    changed = await house.client.patch("/api/quotas/slots", json={"max_concurrent": None})
+    assert (changed.json()["max_concurrent"], changed.json()["running"]) == (None, None)
+
+
+@pytest.mark.parametrize("value", [0, -1, 1_000_001, 1.5, "2", True])
+async def test_a_limit_is_a_whole_number(house: House, value: object) -> None:
+    await house.quota(f"limit {value!r}")
+    body = {"id": "bad", "capacity": 1, "refill_rate": 1, "max_concurrent": value}
+    for answer in (
+        await house.client.post("/api/quotas", json=body),
+        await house.client.patch(path_of(f"limit {value!r}"), json={"max_concurrent": value}),
+    ):
+        assert (answer.status_code, answer.json()["code"]) == (422, "invalid_input")
+        assert "max_concurrent" in answer.text
+    assert (await house.client.get(path_of(f"limit {value!r}"))).json()["version"] == 1

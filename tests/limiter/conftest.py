@@ -65,7 +65,9 @@ class Bench:
             requests_max=requests_max,
         )
         self.quotas = QuotaState(self.fence, self.batcher, self.client, self.allowances)
-        self.admission = Admission(self.fence, self.client, instance="me", lease_s=8, backlog_max=backlog_max)
+        self.admission = Admission(
+            self.fence, self.client, instance="me", lease_s=8, backlog_max=backlog_max, waiting_max=1000
+        )
 
     def saw(self, run_id: str) -> None:
         self.fence.saw_run_id(run_id)

@@ -9,8 +9,10 @@ from quotaflow import facts
 from quotaflow.amounts import MICRO
 from quotaflow.errors import QuotaflowError, Unavailable
 from quotaflow.limiter import keys
-from quotaflow.limiter.admission import Claim, Closing, Ends, Mode
-from quotaflow.model import Answer, Word, make_quota
+from quotaflow.limiter.admission import Ends
+from quotaflow.limiter.claims import Claim, Closing, Mode, Tracked
+from quotaflow.model import Trigger, make_quota
+from quotaflow.runs import Answer, Run, Word
 from tests.limiter.conftest import Bench, bench_on
 from tests.servers import ValkeyProcess
 
@@ -18,7 +20,7 @@ SECOND = 1_000_000
 
 
 async def cursor_of(bench: Bench, task_id: str = "t") -> int:
-    return (await bench.admission.track([(task_id, False)]))[0].last_tick_us
+    return (await bench.admission.track([Tracked(task_id)]))[0].last_tick_us
 
 
 def tick(
@@ -150,18 +152,18 @@ async def test_a_full_backlog_stops_what_begins_and_never_what_ends(valkey: Valk
         assert await words(bench, tick(start + 3, start + 2, "r3")) == [Word.BACKLOG]
         assert await cursor_of(bench) == start + 2, "the tick stays in the cursor"
         assert await bench.admission.record([("e", "close run=x")]) == 0
-        assert await bench.admission.close([Closing("r1", "close run=r1")]) == [True]
+        assert await bench.admission.close([Closing("r1", "close run=r1", "t")]) == [True]
 
 
 async def test_an_end_is_written_for_a_run_that_is_not_open_any_more(bench: Bench) -> None:
-    assert await bench.admission.close([Closing("gone", "close run=gone status=ok")]) == [False]
+    assert await bench.admission.close([Closing("gone", "close run=gone status=ok", "t")]) == [False]
     assert (await journalled(bench))[0]["run"] == "gone"
 
 
 async def test_only_an_expired_lease_lets_somebody_else_close_a_run(bench: Bench) -> None:
     start = await cursor_of(bench)
     await words(bench, tick(start + 1, start))
-    lost = Closing("run1", "close run=run1 status=lost", expired=True)
+    lost = Closing("run1", "close run=run1 status=lost", "t", expired=True)
     assert await bench.admission.close([lost]) == [False]
     assert await bench.admission.expired() == []
     await bench.plain.zadd(keys.RUNNING, {"run1": 1})
@@ -175,13 +177,14 @@ async def test_a_beat_renews_leases_and_names_the_runs_that_were_closed(bench: B
     start = await cursor_of(bench)
     await words(bench, tick(start + 1, start))
     await bench.plain.zadd(keys.RUNNING, {"run1": 1})
-    assert await bench.admission.beat(["run1", "gone"]) == ["gone"]
+    held = [Run(run_id, "t", Trigger.CRON, start + 1, start + 1, None, 0) for run_id in ("run1", "gone")]
+    assert await bench.admission.beat(held) == ["gone"]
     assert await bench.admission.expired() == []
 
 
 async def test_a_schedule_that_was_changed_starts_now(bench: Bench) -> None:
     first = await cursor_of(bench)
-    moved = (await bench.admission.track([("t", False)], from_now=True))[0].last_tick_us
+    moved = (await bench.admission.track([Tracked("t")], from_now=True))[0].last_tick_us
     assert moved > first
     assert await cursor_of(bench) == moved
 
@@ -219,7 +222,7 @@ async def test_out_of_memory_refuses_before_any_write_and_still_lets_runs_end(be
             await bench.batcher.ask((("q", "", MICRO),))
         with pytest.raises(Unavailable, match="refuses"):
             await words(bench, tick(start + 2, start + 1, "run2"))
-        assert await bench.admission.close([Closing("run1", "close run=run1")]) == [True]
+        assert await bench.admission.close([Closing("run1", "close run=run1", "t")]) == [True]
         ends = [(entry[0], next(iter(entry[1]))) for entry in await bench.plain.xrange(keys.JOURNAL)]
         assert await bench.admission.trim(Ends(ends[0], ends[-1]), 2) == 2
     finally:
@@ -228,7 +231,10 @@ async def test_out_of_memory_refuses_before_any_write_and_still_lets_runs_end(be
     assert await cursor_of(bench) == start + 1
 
 
-@pytest.mark.parametrize("broken", ["level", "quota", "refused", "task", "journal", "running"])
+@pytest.mark.parametrize(
+    "broken",
+    ["level", "quota", "refused", "task", "journal", "running", "due", "run", "task_slots", "quota_slots"],
+)
 async def test_a_key_of_the_wrong_type_fails_before_anything_is_written(bench: Bench, broken: str) -> None:
     await bench.quotas.define(make_quota(id="q", capacity=9, refill_rate=0))
     start = await cursor_of(bench)
@@ -239,6 +245,10 @@ async def test_a_key_of_the_wrong_type_fails_before_anything_is_written(bench: B
         "task": keys.task("t"),
         "journal": keys.JOURNAL,
         "running": keys.RUNNING,
+        "due": keys.DUE,
+        "run": keys.run("run1"),
+        "task_slots": keys.task_slots("t"),
+        "quota_slots": keys.quota_slots("q"),
     }[broken]
     await bench.plain.delete(key)
     await bench.plain.sadd(key, "not what it should be")

@@ -93,7 +93,13 @@ def make_pool(executor: Executor, outbox: Collected) -> MakePool:
     """Give a function that makes a pool of real workers in front of `outbox`."""
 
     def make(concurrency: int = 2, queue_size: int = 10, clock: Any = None, by: Executor = executor) -> Pool:
-        options = {"concurrency": concurrency, "queue_size": queue_size}
-        return Pool(clock or SystemClock(), by, REGISTRY.get, outbox, **options)
+        return Pool(
+            clock or SystemClock(),
+            by,
+            REGISTRY.get,
+            outbox,
+            concurrency=concurrency,
+            queue_size=queue_size,
+        )
 
     return make

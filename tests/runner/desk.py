@@ -12,11 +12,13 @@ from quotaflow.control.gate import Gate
 from quotaflow.ids import Ids
 from quotaflow.journal.fold import Fact, fold
 from quotaflow.journal.recorder import Recorder
+from quotaflow.limiter.slots import Slots
 from quotaflow.limiter.waiting import Lines
 from quotaflow.model import Reason, Status, make_quota
 from quotaflow.runner import calls
+from quotaflow.runner.pool import Inbox
 from quotaflow.runner.registry import REGISTRY
-from quotaflow.timing import ManualClock
+from quotaflow.timing import ManualClock, SystemClock
 from tests.limiter.conftest import Bench
 
 
@@ -28,10 +30,11 @@ class Desk:
         self.clock = clock
         self.recorder = Recorder(bench.admission.record, clock, per_second=per_second, cap=1000)
         ids = Ids(clock, node="me")
-        gate = Gate(REGISTRY, bench.admission, bench.quotas, print, clock, ids)
+        gate = Gate(REGISTRY, bench.admission, bench.quotas, Inbox(10), clock, ids)
         self.lines = Lines(bench.batcher, clock, jitter=lambda: 0.0)
         charges = Charges(bench.charging, bench.allowances, bench.admission, ids, request_ttl_s=3600)
-        self.calls = LimitedCalls(gate, self.lines, charges, self.recorder, clock, ids)
+        self.slots = Slots(bench.fence, SystemClock(), ids, lease_s=8)
+        self.calls = LimitedCalls(gate, self.lines, self.slots, charges, self.recorder, clock, ids)
 
     @property
     def traces(self) -> list[dict[str, Any]]:

@@ -7,13 +7,15 @@ from quotaflow import facts
 from quotaflow.amounts import MICRO
 from quotaflow.journal.fold import Fact, trace
 from quotaflow.limiter import keys
-from quotaflow.limiter.admission import Admission, Claim, Mode
-from quotaflow.model import Outcome, Run, Status, Trigger, Word
+from quotaflow.limiter.admission import Admission
+from quotaflow.limiter.claims import Claim, Mode, Tracked
+from quotaflow.model import Status, Trigger
+from quotaflow.runs import Outcome, Run, Word
 from quotaflow.timing import ManualClock
 from tests.limiter.conftest import Bench
 
 
-def opening(run_id: str) -> str:
+def opening(run_id: str, instance: str) -> str:
     """Write the line that opens a run, as the gate does."""
     fields: dict[str, facts.Value] = {
         "run": run_id,
@@ -23,16 +25,18 @@ def opening(run_id: str) -> str:
         "at": 1_700_000_000_000_000,
         "cost": 2 * MICRO,
         "attempt": 1,
-        "instance": "other",
+        "instance": instance,
     }
     return facts.encode(facts.OPEN, fields)
 
 
-async def admit(bench: Bench, run_id: str, *, lease_s: float = 8.0) -> Run:
-    """Admit a run whose lease is as long as asked."""
-    admission = Admission(bench.fence, bench.client, instance="other", lease_s=lease_s, backlog_max=1000)
-    await admission.track([("任务 1", False)])
-    (answer,) = await admission.claim([Claim(Mode.TRIGGER, "任务 1", run_id, opening(run_id))])
+async def admit(bench: Bench, run_id: str, *, lease_s: float = 8.0, instance: str = "me") -> Run:
+    """Admit a run whose lease is as long as asked, for us or somebody else."""
+    admission = Admission(
+        bench.fence, bench.client, instance=instance, lease_s=lease_s, backlog_max=1000, waiting_max=1000
+    )
+    await admission.track([Tracked("任务 1")])
+    (answer,) = await admission.claim([Claim(Mode.TRIGGER, "任务 1", run_id, opening(run_id, instance))])
     assert answer.word is Word.GRANTED
     at_us = 1_700_000_000_000_000
     return Run(run_id, "任务 1", Trigger.CRON, at_us, answer.number, "api", 2 * MICRO)

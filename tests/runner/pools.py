@@ -5,8 +5,9 @@ from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
-from quotaflow.model import Outcome, Status
+from quotaflow.model import Status
 from quotaflow.runner.pool import Pool
+from quotaflow.runs import Outcome
 from tests.runner.runs import a_run
 
 

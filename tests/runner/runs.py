@@ -10,9 +10,10 @@ from typing import Any
 from sqlalchemy import TextClause, text
 
 from quotaflow import SchedulerTask
-from quotaflow.model import Outcome, Run, Trigger
+from quotaflow.model import Trigger
 from quotaflow.runner.execute import Executor
 from quotaflow.runner.registry import REGISTRY, Task
+from quotaflow.runs import Outcome, Run
 
 
 class Notes:

@@ -6,7 +6,8 @@ from quotaflow.amounts import MICRO
 from quotaflow.control.closing import Closer
 from quotaflow.journal.fold import fold
 from quotaflow.limiter import keys
-from quotaflow.model import Outcome, Status, Trigger
+from quotaflow.model import Status, Trigger
+from quotaflow.runs import Outcome
 from quotaflow.timing import ManualClock, SystemClock
 from tests.limiter.conftest import Bench
 from tests.runner.journalled import admit, asleep, closed, ended, journal, until
@@ -42,6 +43,9 @@ async def test_an_outcome_becomes_a_fact_with_every_column(bench: Bench, closer:
             "error_type": "ApiError",
             "error": "no: 100% of 'a b'\n",
             "instance_id": "me",
+            "due_us": None,
+            "tries": None,
+            "plan": None,
         }
     ]
     assert await bench.plain.zcard(keys.RUNNING) == 0
@@ -83,7 +87,7 @@ async def test_ends_let_runs_start_first_but_not_for_ever(bench: Bench) -> None:
     async with asyncio.TaskGroup() as group:
         running = group.create_task(closer.run())
         await clock.advance(0.045)
-        assert closer.unwritten() == ["r1"]
+        assert [run.run_id for run in closer.unwritten()] == ["r1"]
         await clock.advance(0.006)
         await closer.settle()
         running.cancel()
@@ -115,7 +119,7 @@ async def test_outcomes_survive_a_redis_that_is_away(bench: Bench, valkey: Valke
             await until(lambda: asleep(clock))  # one more attempt has failed
             await clock.advance(pause_s)
         closer.deliver(ended(second, Status.FAILED, "x"))
-        assert sorted(closer.unwritten()) == ["r1", "r2"]
+        assert sorted(run.run_id for run in closer.unwritten()) == ["r1", "r2"]
         valkey.start()
 
         async def written() -> bool:
@@ -138,4 +142,4 @@ async def test_a_closer_stopped_while_redis_is_away_keeps_what_it_had(
     await asyncio.sleep(0.05)
     running.cancel()
     await asyncio.wait([running])
-    assert (running.cancelled(), closer.unwritten()) == (True, ["r1"])
+    assert (running.cancelled(), closer.unwritten()) == (True, [run])

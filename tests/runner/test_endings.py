@@ -8,9 +8,11 @@ from typing import Any
 
 import pytest
 
-from quotaflow.model import Outcome, Status
+from quotaflow.model import Status
 from quotaflow.runner.execute import Executor
+from quotaflow.runner.options import NO_LIMITS
 from quotaflow.runner.sessions import Sessions
+from quotaflow.runs import Outcome
 from quotaflow.timing import ManualClock
 from tests.runner.runs import a_run, outcome_of, task_of
 
@@ -235,7 +237,7 @@ async def test_a_person_who_ends_the_process_is_not_taken_for_an_outcome(executo
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):  # as asyncio passes it on from any task
-        await executor._body(task_of(job), a_run(), threading.Event())
+        await executor._body(task_of(job), a_run(), NO_LIMITS, threading.Event())
 
 
 async def test_a_run_is_named_in_the_list_of_asyncio_tasks(executor: Executor) -> None:

@@ -6,9 +6,11 @@ import threading
 import pytest
 
 from quotaflow import SoftTimeLimitExceeded
-from quotaflow.model import Outcome, Reason, Status
+from quotaflow.model import Reason, Status
 from quotaflow.runner import execute
 from quotaflow.runner.execute import Executor
+from quotaflow.runs import Outcome
+from tests.runner.pools import Collected, MakePool, put, settled
 from tests.runner.runs import a_run, outcome_of, task_of
 
 
@@ -73,7 +75,7 @@ async def test_both_limits_at_one_moment_are_the_hard_one(executor: Executor) ->
 
 
 async def test_a_task_that_ignores_its_cancellation_is_left_to_itself(
-    executor: Executor, monkeypatch: pytest.MonkeyPatch
+    make_pool: MakePool, outbox: Collected, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(execute, "CLEANUP_S", 0.02)
     may_end = asyncio.Event()
@@ -85,13 +87,27 @@ async def test_a_task_that_ignores_its_cancellation_is_left_to_itself(
             except asyncio.CancelledError:
                 continue
 
+    async def quick() -> None: ...
+
+    task_of(job, time_limit=0.02)
+    task_of(quick, "quick")
+    pool = make_pool(concurrency=1)
+    put(pool, "a")
+    put(pool, "b", "quick")
+    running = asyncio.create_task(pool.run())
     async with asyncio.timeout(1):
-        assert ending(await outcome_of(executor, job, time_limit=0.02)) == HARD_TIMEOUT
-    left = asyncio.all_tasks() - {asyncio.current_task()}
-    assert len(left) == len(executor._stubborn) == 1, "it is kept alive until it ends"
+        while len(outbox.outcomes) < 2:
+            await asyncio.sleep(0.005)
+    told = [(outcome.run.run_id, outcome.status) for outcome in outbox.outcomes]
+    assert told == [("a", Status.STUCK), ("b", Status.OK)], "its worker goes on with the next"
+    assert pool.open_runs() == pool.stuck_runs() == [outbox.outcomes[0].run], "its lease is kept"
+    left = asyncio.all_tasks() - {asyncio.current_task(), running}
+    assert "t a" in {task.get_name() for task in left}, "it is kept alive until it ends"
     may_end.set()
-    await asyncio.wait(left)
-    assert not executor._stubborn
+    pool.inbox.close()
+    await settled(running)
+    assert (pool.open_runs(), len(outbox.outcomes)) == ([], 3)
+    assert (outbox.outcomes[2].run.run_id, ending(outbox.outcomes[2])) == ("a", HARD_TIMEOUT)
 
 
 async def test_a_hard_limit_gives_a_plain_def_up(executor: Executor) -> None:

@@ -1,6 +1,7 @@
 """Leases hold for every run that is here, and a run that nobody holds is closed as lost. On a real server."""
 
 import asyncio
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -15,14 +16,24 @@ from quotaflow.records import Trace
 from quotaflow.runner.execute import Executor
 from quotaflow.runner.pool import Pool
 from quotaflow.runner.registry import REGISTRY
+from quotaflow.runs import Run
 from quotaflow.store import Store
-from quotaflow.timing import ManualClock, SystemClock
+from quotaflow.timing import Clock, ManualClock, SystemClock
 from tests.limiter.conftest import Bench
 from tests.runner.journalled import admit, asleep, closed, ended, journal, until
 from tests.runner.runs import task_of
 from tests.servers import ValkeyProcess
 
 LEASE_US = 8_000_000
+
+
+def leases_of(bench: Bench, clock: Clock, held: Callable[[], list[Run]] = list) -> Leases:
+    """Keep the leases of what is held; nothing of it is ever taken from us."""
+
+    def end(run_id: str, status: Status) -> bool:
+        raise AssertionError((run_id, status))
+
+    return Leases(bench.admission, clock, "me", held, end)
 
 
 async def test_leases_hold_for_what_waits_what_runs_and_what_is_not_yet_written(
@@ -36,9 +47,9 @@ async def test_leases_hold_for_what_waits_what_runs_and_what_is_not_yet_written(
     for run_id in ("running", "queued"):
         pool.inbox.put(await admit(bench, run_id, lease_s=1))
     closer.deliver(ended(await admit(bench, "unwritten", lease_s=1)))
-    await admit(bench, "somebody else's", lease_s=1)
+    await admit(bench, "somebody else's", lease_s=1, instance="other")
     before = dict(await bench.plain.zrange(keys.RUNNING, 0, -1, withscores=True))
-    leases = Leases(bench.admission, ManualClock(), lambda: [*pool.open_runs(), *closer.unwritten()])
+    leases = leases_of(bench, ManualClock(), lambda: [*pool.open_runs(), *closer.unwritten()])
     working, beating = asyncio.create_task(pool.run()), asyncio.create_task(leases.run())
     renewed = {"running", "queued", "unwritten"}
 
@@ -54,14 +65,14 @@ async def test_leases_hold_for_what_waits_what_runs_and_what_is_not_yet_written(
 
 async def test_a_beat_every_two_seconds_keeps_a_lease_of_eight(bench: Bench) -> None:
     clock, beats = ManualClock(), 0
+    run = await admit(bench, "r1", lease_s=1)
 
-    def held() -> list[str]:
+    def held() -> list[Run]:
         nonlocal beats
         beats += 1
-        return ["r1"]
+        return [run]
 
-    await admit(bench, "r1", lease_s=1)
-    beating = asyncio.create_task(Leases(bench.admission, clock, held).run())
+    beating = asyncio.create_task(leases_of(bench, clock, held).run())
     for expected in (1, 2, 3):
         await until(lambda: asleep(clock))
         await clock.advance(1.9)
@@ -70,11 +81,25 @@ async def test_a_beat_every_two_seconds_keeps_a_lease_of_eight(bench: Bench) -> 
     beating.cancel()
 
 
+async def test_a_run_that_was_taken_from_us_is_ended_here(bench: Bench) -> None:
+    ours, closed_by_others = await admit(bench, "r1"), await admit(bench, "r2", lease_s=0.01)
+    await asyncio.sleep(0.02)
+    assert await leases_of(bench, ManualClock()).sweep() == 1
+    ended_here: list[tuple[str, Status]] = []
+
+    def end(run_id: str, status: Status) -> bool:
+        ended_here.append((run_id, status))
+        return True
+
+    await Leases(bench.admission, ManualClock(), "me", lambda: [ours, closed_by_others], end).beat()
+    assert ended_here == [("r2", Status.LOST)]
+
+
 async def test_a_run_whose_lease_ran_out_is_closed_as_lost_with_every_column(bench: Bench) -> None:
-    run = await admit(bench, "r1", lease_s=0.01)
+    run = await admit(bench, "r1", lease_s=0.01, instance="other")
     await admit(bench, "alive")
     await asyncio.sleep(0.02)
-    leases = Leases(bench.admission, ManualClock(start_us=run.claimed_us + 9_000_000), list)
+    leases = leases_of(bench, ManualClock(start_us=run.claimed_us + 9_000_000))
     assert (await leases.sweep(), leases.lost) == (1, 1)
     assert (await leases.sweep(), leases.lost) == (0, 1)
     folded = fold(await journal(bench))
@@ -98,6 +123,9 @@ async def test_a_run_whose_lease_ran_out_is_closed_as_lost_with_every_column(ben
             "error_type": None,
             "error": None,
             "instance_id": "other",
+            "due_us": None,
+            "tries": None,
+            "plan": None,
         }
     ]
     assert await bench.plain.zrange(keys.RUNNING, 0, -1) == ["alive"]
@@ -106,17 +134,17 @@ async def test_a_run_whose_lease_ran_out_is_closed_as_lost_with_every_column(ben
 async def test_a_lease_renewed_between_looking_and_closing_saves_the_run(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    await admit(bench, "r1", lease_s=0.01)
+    run = await admit(bench, "r1", lease_s=0.01)
     await asyncio.sleep(0.02)
     look = bench.admission.expired
 
     async def look_and_lose_the_race() -> list[tuple[str, str]]:
         found = await look()
-        await bench.admission.beat(["r1"])
+        assert await bench.admission.beat([run]) == []
         return found
 
     monkeypatch.setattr(bench.admission, "expired", look_and_lose_the_race)
-    leases = Leases(bench.admission, ManualClock(), list)
+    leases = leases_of(bench, ManualClock())
     assert (await leases.sweep(), leases.lost) == (0, 0)
     assert await closed(bench) == {}
 
@@ -126,7 +154,7 @@ async def test_a_run_closed_by_another_daemon_meanwhile_is_closed_once(
 ) -> None:
     await admit(bench, "r1", lease_s=0.01)
     await asyncio.sleep(0.02)
-    other = Leases(bench.admission, ManualClock(), list)
+    other = leases_of(bench, ManualClock())
     look = bench.admission.expired
 
     async def look_late() -> list[tuple[str, str]]:
@@ -136,14 +164,14 @@ async def test_a_run_closed_by_another_daemon_meanwhile_is_closed_once(
         return found
 
     monkeypatch.setattr(bench.admission, "expired", look_late)
-    assert await Leases(bench.admission, ManualClock(), list).sweep() == 0
+    assert await leases_of(bench, ManualClock()).sweep() == 0
     assert await closed(bench) == {"r1": Status.LOST}
 
 
 async def test_the_beat_goes_on_after_redis_was_away(bench: Bench, valkey: ValkeyProcess) -> None:
     await admit(bench, "r1", lease_s=0.01)
     clock = ManualClock()
-    leases = Leases(bench.admission, clock, list)
+    leases = leases_of(bench, clock)
     valkey.stop()
     with pytest.raises(Unavailable):
         await leases.sweep()
@@ -166,7 +194,7 @@ async def test_the_late_end_of_a_lost_run_changes_nothing(
     run = await admit(bench, "r1", lease_s=0.01)
     await asyncio.sleep(0.02)
     store = await Store.open(f"sqlite+aiosqlite:///{tmp_path}/store.db", deadline_s=5)
-    assert await Leases(bench.admission, SystemClock(), list).sweep() == 1
+    assert await leases_of(bench, SystemClock()).sweep() == 1
     await store.write_batch(fold(await journal(bench)))
     before = await store.get_trace("r1")
     async with asyncio.TaskGroup() as group:

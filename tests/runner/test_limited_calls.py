@@ -44,6 +44,9 @@ async def test_every_call_leaves_a_trace_with_every_column(desk: Desk) -> None:
             "error_type": None,
             "error": None,
             "instance_id": "me",
+            "due_us": None,
+            "tries": None,
+            "plan": None,
         }
     ]
 

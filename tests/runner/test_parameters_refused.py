@@ -13,7 +13,7 @@ from sqlalchemy.orm import Session
 from quotaflow import TaskContext
 from quotaflow.errors import RegistrationError
 from quotaflow.runner.registry import Registry
-from tests.runner.decorating import Decorate, refusal, with_limits
+from tests.runner.decorating import Decorate, limited, refusal, with_limits
 
 
 def asks_for_a_number(x: int) -> None: ...
@@ -49,11 +49,24 @@ def asks_for_a_choice(x: Session | None) -> None: ...
 def test_a_parameter_that_nothing_can_be_given_to_is_named(
     decorate: Decorate, function: Callable[..., Any], registry: Registry
 ) -> None:
-    why = refusal(decorate(), function)
+    why = refusal(decorate(cron="@daily"), function)
     kind = "async def: AsyncSession" if inspect.iscoroutinefunction(function) else "def: Session"
     assert why.startswith('parameter "x" cannot be given; ')
     assert f"({kind} or TaskContext)" in why
     assert not len(registry)
+
+
+@pytest.mark.parametrize("function", [asks_for_a_number, asks_for_anything, asks_for_a_choice])
+def test_what_a_task_without_a_schedule_asks_for_is_an_argument_of_its_trigger(
+    function: Callable[..., Any], registry: Registry
+) -> None:
+    limited()(function)
+    assert [task.wants for task in registry] == [()]
+
+
+@pytest.mark.parametrize("function", [asks_for_the_other_kind, asks_for_the_plain_kind, asks_by_position])
+def test_a_gift_that_does_not_fit_is_refused_without_a_schedule_too(function: Callable[..., Any]) -> None:
+    assert refusal(limited(), function).startswith('parameter "x" cannot be given; ')
 
 
 @with_limits

@@ -1,11 +1,13 @@
 """Every run that enters the pool leaves it as one outcome, whatever happens to the run or its worker."""
 
 import asyncio
+from typing import Any
 
-from quotaflow.model import Outcome, Run, Status
+from quotaflow.model import Status
 from quotaflow.runner.execute import Executor
 from quotaflow.runner.registry import Task
 from quotaflow.runner.sessions import Sessions
+from quotaflow.runs import Outcome, Run
 from quotaflow.timing import SystemClock
 from tests.runner.pools import Collected, MakePool, put, quick, settled, worked_off
 from tests.runner.runs import loop_turns, task_of
@@ -52,10 +54,11 @@ async def test_a_pool_says_how_full_it_is(make_pool: MakePool, outbox: Collected
         "queue_len": 1,
         "queue_cap": 10,
         "running": 2,
+        "stuck": 0,
         "concurrency": 2,
         "finished": 0,
     }
-    assert sorted(pool.open_runs()) == ["a", "b", "c"]
+    assert sorted(run.run_id for run in pool.open_runs()) == ["a", "b", "c"]
     may_end.set()
     pool.inbox.close()
     await settled(running)
@@ -92,10 +95,10 @@ async def test_a_run_of_a_task_that_is_not_here_has_failed(make_pool: MakePool, 
 class Broken(Executor):
     """An executor with a bug."""
 
-    async def execute(self, task: Task, run: Run) -> Outcome:
+    async def execute(self, task: Task, run: Run, **how: Any) -> Outcome:
         if run.run_id == "b":
             raise ZeroDivisionError("a bug")
-        return await super().execute(task, run)
+        return await super().execute(task, run, **how)
 
 
 async def test_a_bug_in_a_worker_costs_the_run_and_neither_the_worker_nor_the_others(

@@ -9,9 +9,10 @@ from typing import Any
 import pytest
 
 from quotaflow import SoftTimeLimitExceeded
-from quotaflow.model import Outcome, Reason, Status
+from quotaflow.model import Reason, Status
 from quotaflow.runner.execute import Executor
 from quotaflow.runner.limits import SoftLimit
+from quotaflow.runs import Outcome
 from tests.runner.runs import outcome_of
 
 SOFT = 0.02

@@ -53,7 +53,8 @@ async def test_a_cancelled_wait_ends_at_once_and_leaves_the_thread_alone() -> No
 GIVEN_UP = """\
 import asyncio, time
 from quotaflow import SchedulerTask
-from quotaflow.model import Run, Status, Trigger
+from quotaflow.model import Status, Trigger
+from quotaflow.runs import Run
 from quotaflow.runner.execute import Executor
 from quotaflow.runner.registry import REGISTRY
 from quotaflow.runner.sessions import Sessions

@@ -8,8 +8,9 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import Session
 
-from quotaflow.model import Outcome, Status
+from quotaflow.model import Status
 from quotaflow.runner.execute import Executor
+from quotaflow.runs import Outcome
 from tests.runner.runs import Notes, note, outcome_of
 
 Body = Callable[[Session], None]

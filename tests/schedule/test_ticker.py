@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 from quotaflow.errors import Backlog, Unavailable
 from quotaflow.ids import Ids
-from quotaflow.model import Answer, Tick
+from quotaflow.runs import Answer, Tick
 from quotaflow.schedule.ticker import Ticker
 from quotaflow.timing import ManualClock
 from tests.schedule.ticking import SECOND, START_US, Cursors, Room, schedule, seconds, ticking

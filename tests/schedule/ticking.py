@@ -6,7 +6,7 @@ from contextlib import asynccontextmanager
 from zoneinfo import ZoneInfo
 
 from quotaflow.ids import Ids
-from quotaflow.model import Answer, Tick, Word
+from quotaflow.runs import Answer, Tick, Word
 from quotaflow.schedule.cron import parse
 from quotaflow.schedule.misfire import parse_misfire
 from quotaflow.schedule.schedule import Schedule

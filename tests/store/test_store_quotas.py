@@ -17,7 +17,8 @@ QUOTA = make_quota(id="q", name="名", capacity=10.5, refill_rate=0.000001)
 
 async def test_a_quota_comes_back_as_it_went(store: Store) -> None:
     huge = make_quota(id="huge", capacity=9_000_000_000, refill_rate=0, enabled=False)
-    for quota in (QUOTA, huge):
+    slotted = make_quota(id="slotted", capacity=1, refill_rate=0, max_concurrent=1_000_000)
+    for quota in (QUOTA, huge, slotted):
         assert await store.insert_quota(quota) == quota
         assert await store.get_quota(quota.id) == quota
 
@@ -49,6 +50,13 @@ async def test_a_change_raises_the_version_and_leaves_the_rest(store: Store, clo
     assert changed == Quota("q", "new", 1, 0, enabled=False, version=3) == await store.get_quota("q")
     row = dict(zip(quotas.c.keys(), (await dump(store))["quotas"][0], strict=True))
     assert (row["created_us"], row["updated_us"]) == (START_US, START_US + 1_000_000)
+
+
+async def test_a_limit_can_be_set_and_removed(store: Store) -> None:
+    await store.insert_quota(QUOTA)
+    assert (await store.update_quota("q", max_concurrent=3)).max_concurrent == 3
+    assert (await store.update_quota("q", enabled=False)).max_concurrent == 3
+    assert (await store.update_quota("q", max_concurrent=None)).max_concurrent is None
 
 
 async def test_changes_at_the_same_moment_all_count(store: Store) -> None:

@@ -36,8 +36,8 @@ async def test_code_that_says_the_same_changes_nothing(store: Store, clock: Manu
 
 async def test_new_code_takes_over_and_keeps_what_people_chose(store: Store, clock: ManualClock) -> None:
     await store.sync_tasks([REPORT])
-    await store.set_paused("report", paused=True)
-    await store.set_cron_override("report", "0 10 * * *")
+    await store.change_task("report", paused=True)
+    await store.change_task("report", cron_override="0 10 * * *")
     await clock.advance(60)
     changed = replace(REPORT, cron="0 8 * * *", kind=TaskKind.LIMIT, timezone=None)
     await store.sync_tasks([changed])
@@ -47,7 +47,7 @@ async def test_new_code_takes_over_and_keeps_what_people_chose(store: Store, clo
 
 async def test_a_task_that_left_the_code_is_disabled_and_comes_back_as_it_was(store: Store) -> None:
     await store.sync_tasks([REPORT, FETCH])
-    await store.set_paused("fetch", paused=True)
+    await store.change_task("fetch", paused=True)
     await store.sync_tasks([REPORT])
     assert await store.list_tasks() == [row(FETCH, enabled=False, paused=True), row(REPORT)]
     await store.sync_tasks([FETCH])
@@ -57,19 +57,23 @@ async def test_a_task_that_left_the_code_is_disabled_and_comes_back_as_it_was(st
 async def test_a_task_is_paused_and_resumed(store: Store, clock: ManualClock) -> None:
     await store.sync_tasks([REPORT])
     await clock.advance(1)
-    paused = await store.set_paused("report", paused=True)
+    paused = await store.change_task("report", paused=True)
     assert paused == row(REPORT, paused=True, updated_us=START_US + SECOND) == await store.get_task("report")
-    assert not (await store.set_paused("report", paused=False)).paused
+    assert not (await store.change_task("report", paused=False)).paused
 
 
 async def test_a_cron_is_overridden_and_given_back(store: Store) -> None:
     await store.sync_tasks([REPORT])
-    assert (await store.set_cron_override("report", "@hourly")).cron_override == "@hourly"
-    assert await store.set_cron_override("report", None) == row(REPORT)
+    assert (await store.change_task("report", cron_override="@hourly")).cron_override == "@hourly"
+    assert await store.change_task("report", cron_override=None) == row(REPORT)
 
 
 async def test_what_does_not_exist_is_not_found(store: Store) -> None:
-    calls = (store.get_task("x"), store.set_paused("x", paused=True), store.set_cron_override("x", None))
+    calls = (
+        store.get_task("x"),
+        store.change_task("x", paused=True),
+        store.change_task("x", cron_override=None),
+    )
     for call in calls:
         with pytest.raises(NotFound, match="no task has the id 'x'"):
             await call

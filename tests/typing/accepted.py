@@ -5,8 +5,9 @@ from typing import Any, assert_type
 
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import Session
+from tenacity import wait_exponential
 
-from quotaflow import LimitCallTask, LimitTask, SchedulerTask, SoftTimeLimitExceeded, TaskContext
+from quotaflow import LimitCallTask, LimitTask, Retry, SchedulerTask, SoftTimeLimitExceeded, TaskContext
 
 
 class OwnSession(AsyncSession):
@@ -36,7 +37,17 @@ async def fetch(session: OwnSession, *, count: int = 3) -> list[str]:
     return [str(count)]
 
 
-@LimitTask(id="c", name="C", quota_name="api")
+@LimitTask(
+    id="c",
+    name="C",
+    quota_name="api",
+    on_limit="wait(30)",
+    rate_limit="10/m",
+    retry=Retry(attempts=5, wait=wait_exponential(max=60), on=(ConnectionError, TimeoutError)),
+    max_running=1,
+    overlap="queue(1)",
+    isolation="process",
+)
 def fetch_nothing() -> None: ...
 
 

@@ -10,8 +10,11 @@ ACCEPTED = Path(__file__).with_name("accepted.py")
 
 # Every statement here is a mistake that must be found.
 REFUSED = """\
-SchedulerTask(id="a", name="A")
+SchedulerTask(id="a", cron="@daily")
 SchedulerTask(id="a", name="A", cron=5)
+SchedulerTask(id="a", name="A", retry=3)
+SchedulerTask(id="a", name="A", overlap="wait")
+LimitTask(id="a", name="A", quota_name="api", rate_limit=["10/s"])
 SchedulerTask(id="a", name="A", cron="@daily", timelimit=5)
 SchedulerTask(id="a", name="A", cron="@daily", soft_time_limit="5")
 SchedulerTask("a", "A", "@daily")

@@ -39,6 +39,9 @@ Operation = Annotated[
 ]
 RecordId = Annotated[str | None, typer.Option("--request-id", help=say("With the same one it happens once"))]
 Enabled = Annotated[bool | None, typer.Option("--enable/--disable", help=say("Switch it on or off"))]
+MaxConcurrent = Annotated[
+    int | None, typer.Option(help=say("Runs and calls under way at the same time; 0 is no limit"))
+]
 RefillRate = Annotated[float | None, typer.Option(help=say("Units it gains each second"))]
 
 
@@ -68,10 +71,11 @@ def create(
     total: Total = None,
     reset_cron: ResetCron = None,
     timezone: Timezone = None,
+    max_concurrent: MaxConcurrent = None,
 ) -> None:
     """Define a quota; it is in force at once."""
     body = {"id": quota_id, "name": name or quota_id, "kind": kind}
-    body |= told(capacity, refill_rate, total, reset_cron, timezone)
+    body |= told(capacity, refill_rate, total, reset_cron, timezone, max_concurrent)
     show.one(daemon.ask("POST", "/api/quotas", body))
 
 
@@ -86,9 +90,10 @@ def change(
     total: Total = None,
     reset_cron: ResetCron = None,
     timezone: Timezone = None,
+    max_concurrent: MaxConcurrent = None,
 ) -> None:
     """Change a quota; it acts at once."""
-    body = told(capacity, refill_rate, total, reset_cron, timezone)
+    body = told(capacity, refill_rate, total, reset_cron, timezone, max_concurrent)
     body |= {} if enabled is None else {"enabled": enabled}
     show.one(daemon.ask("PATCH", route("quotas", quota_id), body))
 
@@ -201,9 +206,10 @@ def told(
     total: float | None,
     reset_cron: str | None,
     timezone: str | None,
+    max_concurrent: int | None,
 ) -> dict[str, Any]:
-    """Return what was given, as the daemon is told; an empty text removes."""
+    """Return what was given, as the daemon is told; an empty text removes, and so does `max_concurrent` 0."""
     amounts = {"capacity": capacity, "refill_rate": refill_rate, "total": total}
-    period = given({"reset_cron": reset_cron, "timezone": timezone})
+    removable = given({"reset_cron": reset_cron, "timezone": timezone, "max_concurrent": max_concurrent})
     found = {key: value for key, value in amounts.items() if value is not None}
-    return found | {key: value or None for key, value in period.items()}
+    return found | {key: value or None for key, value in removable.items()}

@@ -3,7 +3,7 @@
 import contextlib
 import time
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Any
 
 import typer
@@ -75,6 +75,16 @@ def show_trace(
     show.one(daemon.ask("GET", route("traces", run_id)))
 
 
+@remote(app, "cancel")
+def cancel(
+    daemon: Daemon,
+    show: Show,
+    run_id: Annotated[str, typer.Argument(metavar="RUN", help=say("The run's id"))],
+) -> None:
+    """End a run, wherever it waits or runs."""
+    show.one(daemon.ask("POST", route("traces", run_id, "cancel")))
+
+
 @remote(app, "summary")
 def summary(daemon: Daemon, show: Show) -> None:
     """Show how each task fared over its newest 10,000 runs."""
@@ -106,6 +116,6 @@ def fresh(newest_first: Sequence[Item], seen: OrderedDict[str, None]) -> list[It
     return new
 
 
-def given(wanted: dict[str, str | None]) -> dict[str, Any]:
+def given(wanted: Mapping[str, str | int | None]) -> dict[str, Any]:
     """Leave out what was not asked for."""
     return {key: value for key, value in wanted.items() if value is not None}

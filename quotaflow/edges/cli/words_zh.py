@@ -1,6 +1,7 @@
 """The Chinese texts, by their English ones."""
 
 from quotaflow.edges.cli.words_zh_prepaid import PREPAID
+from quotaflow.edges.cli.words_zh_runs import RUNS
 
 CHINESE = {
     # commands
@@ -41,7 +42,6 @@ CHINESE = {
     "Run a task by another cron expression; without one, by the code's again.": (
         "改用另一个 cron 表达式；不给出则恢复代码中的表达式。"
     ),
-    "Run a task now, under its quota.": "立即运行任务，仍受配额限制。",
     "Traces: what became of every tick, run and limited call.": "记录：每次触发、运行和受限调用的结果。",
     "List traces, newest first.": "列出记录，最新的在前。",
     "Show one trace.": "显示一条记录。",
@@ -195,4 +195,5 @@ CHINESE = {
     "every tick has its trace, and all counts agree": "每次触发都有记录，所有计数一致",
     "the counts differ": "计数不一致",
     **PREPAID,
+    **RUNS,
 }

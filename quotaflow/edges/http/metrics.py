@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 MEDIA_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
 Labels = Mapping[str, str]
+Samples = Sequence[tuple[Labels, float]]
 
 
 class Family(NamedTuple):
@@ -14,15 +15,15 @@ class Family(NamedTuple):
     name: str
     kind: str
     help: str
-    samples: Sequence[tuple[Labels, float]]
+    samples: Samples
 
 
-def render(figures: Mapping[str, Any], work: Mapping[str, Mapping[str, int]]) -> str:
+def render(figures: Mapping[str, Any], work: Mapping[str, Mapping[str, float]]) -> str:
     """Write all families; `figures` and `work` are those of /api/stats."""
     return "".join(line for family in _families(figures, work) for line in _lines(family))
 
 
-def _families(figures: Mapping[str, Any], work: Mapping[str, Mapping[str, int]]) -> Iterator[Family]:
+def _families(figures: Mapping[str, Any], work: Mapping[str, Mapping[str, float]]) -> Iterator[Family]:
     quotas: dict[str, Any] = figures["quotas"]
     decided = [
         ({"quota": quota, "result": result}, values[result])
@@ -34,12 +35,14 @@ def _families(figures: Mapping[str, Any], work: Mapping[str, Mapping[str, int]])
     yield Family("quotaflow_decisions_total", "counter", "Decisions by quota and result.", decided)
     yield Family("quotaflow_remaining_units", "gauge", "Units that a quota holds now.", held)
     yield Family("quotaflow_runs", "gauge", "Recorded runs by status.", runs)
+    blocks: Samples = [({}, work["loop"]["blocks"])]
+    yield Family("quotaflow_loop_blocks_total", "counter", "Blocks of the event loop over 1 s.", blocks)
     for name, help_, value in _gauges(figures, work):
         yield Family(f"quotaflow_{name}", "gauge", help_, [({}, value)])
 
 
 def _gauges(
-    figures: Mapping[str, Any], work: Mapping[str, Mapping[str, int]]
+    figures: Mapping[str, Any], work: Mapping[str, Mapping[str, float]]
 ) -> Iterator[tuple[str, str, float]]:
     runner = work["runner"]
     yield "journal_backlog", "Facts that are not in SQL yet.", figures["log_queue_len"]
@@ -48,6 +51,9 @@ def _gauges(
     yield "runner_queue", "Admitted runs that wait for a worker.", runner["queue_len"]
     yield "runner_queue_capacity", "How many may wait.", runner["queue_cap"]
     yield "runner_running", "Runs that execute now.", runner["running"]
+    yield "runner_stuck", "Runs that were cancelled and do not end; each has a new worker.", runner["stuck"]
+    yield "waiting_runs", "Runs of all daemons that wait in Redis.", figures["waiting_runs"]
+    yield "loop_longest_block_seconds", "The longest of those blocks.", work["loop"]["longest_s"]
     yield "waiting_calls", "Calls that wait for units.", figures["waiting_calls"]
     yield "untraced_calls", "Calls counted without a trace of their own.", figures["untraced"]
     yield "dead_letters", "Facts that could not be stored.", figures["dead_letters"]

@@ -34,6 +34,20 @@ def iso_or_none(us: int | None) -> str | None:
     return None if us is None else iso(us)
 
 
+def moment_of(text: str | None, field: str) -> datetime | None:
+    """Read a moment in ISO 8601; without a zone it is UTC.
+
+    :raises InvalidInput: it is none.
+    """
+    if text is None:
+        return None
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError:
+        raise InvalidInput(f"{field} must be a moment like 2025-06-15T12:00:00Z", field=field) from None
+    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+
+
 def read_moment(text: str, now_us: int, *, field: str) -> int:
     """Return microseconds since 1970. `90s`, `15m`, `1h`, `7d`, `2w` are so long ago; without a zone it is UTC.
 

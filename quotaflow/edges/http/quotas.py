@@ -103,7 +103,9 @@ async def change_quota(here: Here, request: Request, quota_id: Id) -> QuotaShown
     """Change what is given, at once and without a restart. A smaller capacity cuts what is held."""
     change = (await read(request, QuotaChange)).model_dump(exclude_unset=True)
     if not change:
-        raise InvalidInput("give at least one of capacity, refill_rate, total, enabled", field="body")
+        raise InvalidInput(
+            "give at least one of capacity, refill_rate, max_concurrent, total, enabled", field="body"
+        )
     view = await here.flow.quotas.change(quota_id, **change)
     here.policies.forget(quota_id)
     return quota_shown(view)

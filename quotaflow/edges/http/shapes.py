@@ -2,7 +2,7 @@
 
 from enum import StrEnum
 from functools import partial
-from typing import Annotated
+from typing import Annotated, Any
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
@@ -65,6 +65,7 @@ class NewQuota(Body):
     total: Units = Field(default=0, description="of an allowance: prepaid units, which it needs")
     reset_cron: str | None = Field(default=None, description="when an allowance has its total again")
     timezone: str | None = Field(default=None, description="of reset_cron")
+    max_concurrent: int | None = Field(default=None, description="of a bucket: runs and calls at once")
     enabled: bool = True
 
 
@@ -76,6 +77,7 @@ class QuotaChange(Body):
     total: Units = 0
     reset_cron: str | None = None
     timezone: str | None = None
+    max_concurrent: int | None = Field(default=None, description="null: no limit")
     enabled: bool = True
 
 
@@ -109,10 +111,28 @@ class NewOverride(Body):
 
 
 class TaskChange(Body):
-    """Pause or resume a task, or run it by another cron expression; `cron: null` goes back to the code's."""
+    """Pause or resume a task, leave out its next tick, or change when and how often it runs on all daemons.
+
+    `cron: null` and `rate_limit: null` go back to the code's; `rate_limit: "0/s"` is no limit.
+    """
 
     paused: bool = False
+    skip_next: bool = False
     cron: str | None = None
+    rate_limit: str | None = None
+
+
+class NewRun(Body):
+    """What a run is given: arguments, a later start, an end of its worth, time limits in seconds."""
+
+    args: list[Any] | dict[str, Any] | None = Field(default=None, description="by position, or by name")
+    countdown: float | None = Field(default=None, description="seconds until it starts")
+    eta: str | None = Field(default=None, description="ISO 8601: when it starts")
+    expires: float | str | None = Field(
+        default=None, description="seconds, or ISO 8601: after that it is not started any more"
+    )
+    time_limit: float | None = None
+    soft_time_limit: float | None = None
 
 
 class Paging(BaseModel):

@@ -6,15 +6,26 @@ from quotaflow.control.gate import Triggered
 from quotaflow.control.tasks import TaskView
 from quotaflow.edges.http.bodies import read, takes
 from quotaflow.edges.http.context import Context, Here
+from quotaflow.edges.http.moments import iso, moment_of
 from quotaflow.edges.http.problems import problem
 from quotaflow.edges.http.ratelimit import answer
-from quotaflow.edges.http.shapes import Id, Nothing, TaskChange
+from quotaflow.edges.http.shapes import Id, NewRun, TaskChange
 from quotaflow.edges.http.views import Listed, TaskShown, TriggerShown, task_shown
 from quotaflow.errors import InvalidInput, NotFound
-from quotaflow.model import Decision, Reason, Word
+from quotaflow.model import Decision, Reason, Status
+from quotaflow.rates import parse_rate
+from quotaflow.runs import Word
 from quotaflow.store import TraceFilter
 
 router = APIRouter(tags=["tasks"])
+
+# Refusals that are not its quota's.
+TURNED_AWAY = {
+    Word.PAUSED: (409, "task_paused", "is paused"),
+    Word.OVERLAP: (409, "task_overlap", "has as many runs as it may have at once"),
+    Word.BUSY: (429, "quota_busy", "has a quota under which as many run as may at once"),
+    Word.FULL: (503, "waiting_full", "cannot wait: runner.waiting_max runs do already"),
+}
 
 
 @router.get("/api/tasks")
@@ -27,14 +38,27 @@ async def list_tasks(here: Here) -> Listed[TaskShown]:
     "/api/tasks/{task_id:path}/trigger",
     status_code=202,
     response_model=TriggerShown,
-    openapi_extra=takes(Nothing),
+    openapi_extra=takes(NewRun),
 )
 async def trigger_task(here: Here, request: Request, task_id: Id) -> TriggerShown | Response:
-    """Run a task now, under its quota. 202 when it was admitted; what becomes of it is in its trace."""
-    await read(request, Nothing)
-    triggered = await here.flow.trigger(task_id)
-    if triggered.answer.word is Word.GRANTED:
-        return TriggerShown(triggered.run_id, task_id)
+    """Run a task under its quota, now or later. 202 when it was admitted; what becomes of it is in its trace."""
+    asked = await read(request, NewRun)
+    expires = moment_of(asked.expires, "expires") if isinstance(asked.expires, str) else asked.expires
+    with here.vitals.granting():
+        triggered = await here.flow.trigger(
+            task_id,
+            asked.args,
+            countdown=asked.countdown,
+            eta=moment_of(asked.eta, "eta"),
+            expires=expires,
+            time_limit=asked.time_limit,
+            soft_time_limit=asked.soft_time_limit,
+        )
+    word, number = triggered.answer
+    if word is Word.GRANTED:
+        return TriggerShown(triggered.run_id, task_id, Status.RUNNING)
+    if word is Word.WAITING:
+        return TriggerShown(triggered.run_id, task_id, Status.WAITING, iso(number))
     return await _refused(here, task_id, triggered)
 
 
@@ -46,13 +70,19 @@ async def get_task(here: Here, task_id: Id) -> TaskShown:
 
 @router.patch("/api/tasks/{task_id:path}", openapi_extra=takes(TaskChange))
 async def change_task(here: Here, request: Request, task_id: Id) -> TaskShown:
-    """Pause or resume a task on all daemons, or change when it runs."""
+    """Pause or resume a task, leave out its next tick, change when and how often it runs; on all daemons."""
     change = await read(request, TaskChange)
     if not change.model_fields_set:
-        raise InvalidInput("give paused, cron or both", field="body")
+        raise InvalidInput("give paused, skip_next, cron or rate_limit", field="body")
     tasks = here.flow.tasks
-    if "cron" in change.model_fields_set:  # first: it may be refused, and then nothing was changed
+    if "rate_limit" in change.model_fields_set:
+        parse_rate(change.rate_limit)  # what may be refused comes first: then nothing was changed
+    if "cron" in change.model_fields_set:
         await tasks.set_cron(task_id, change.cron)
+    if "rate_limit" in change.model_fields_set:
+        await tasks.set_rate(task_id, change.rate_limit)
+    if "skip_next" in change.model_fields_set:
+        await tasks.skip_next(task_id, skip=change.skip_next)
     if "paused" in change.model_fields_set:
         await tasks.pause(task_id, paused=change.paused)
     return await _shown(here, await tasks.get(task_id))
@@ -66,8 +96,9 @@ async def _shown(here: Context, view: TaskView) -> TaskShown:
 async def _refused(here: Context, task_id: str, triggered: Triggered) -> Response:
     """Answer as if the quota had been asked directly; the refusal has a trace of its own."""
     word, number, run_id = triggered.answer.word, triggered.answer.number, triggered.run_id
-    if word is Word.PAUSED:
-        return problem(409, "task_paused", f'task "{task_id}" is paused', run_id=run_id)
+    if word in TURNED_AWAY:
+        status, code, why = TURNED_AWAY[word]
+        return problem(status, code, f'task "{task_id}" {why}', run_id=run_id)
     name = (await here.flow.tasks.get(task_id)).row.quota_name or task_id
     try:
         held = await here.flow.acquire(name, 0)

@@ -2,12 +2,20 @@
 
 from typing import Annotated
 
-from fastapi import APIRouter, Query
+from fastapi import APIRouter, Query, Request
 
+from quotaflow.edges.http.bodies import read, takes
 from quotaflow.edges.http.context import Here
 from quotaflow.edges.http.moments import read_moment
-from quotaflow.edges.http.shapes import Id, TraceQuery
-from quotaflow.edges.http.views import Listed, TaskSummaryShown, TraceShown, summary_shown, trace_shown
+from quotaflow.edges.http.shapes import Id, Nothing, TraceQuery
+from quotaflow.edges.http.views import (
+    CancelShown,
+    Listed,
+    TaskSummaryShown,
+    TraceShown,
+    summary_shown,
+    trace_shown,
+)
 from quotaflow.store import TraceFilter
 
 router = APIRouter(tags=["traces"])
@@ -33,6 +41,13 @@ async def summarize_traces(here: Here) -> Listed[TaskSummaryShown]:
 async def get_trace(here: Here, run_id: Id) -> TraceShown:
     """Show one run. It is written within a second or two of its admission."""
     return trace_shown(await here.flow.store.get_trace(run_id))
+
+
+@router.post("/api/traces/{run_id}/cancel", status_code=202, openapi_extra=takes(Nothing))
+async def cancel_run(here: Here, request: Request, run_id: Id) -> CancelShown:
+    """End a run: one that waits is cancelled now, one that runs within a second, wherever it runs."""
+    await read(request, Nothing)
+    return CancelShown(run_id, await here.flow.runs.cancel(run_id))
 
 
 def wanted(query: TraceQuery, now_us: int) -> TraceFilter:

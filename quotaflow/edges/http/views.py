@@ -1,5 +1,6 @@
 """What answers carry: amounts in units, moments as text in UTC."""
 
+import json
 from dataclasses import asdict, dataclass
 from http import HTTPStatus
 from typing import Generic, TypeVar
@@ -37,8 +38,9 @@ class Listed(Generic[T]):
 
 @dataclass(frozen=True, slots=True)
 class QuotaShown:
-    """A quota. `remaining`, `allowed` and `limited` are live; null while Redis is away.
+    """A quota. `remaining`, `allowed`, `limited`, `running` and `waiting` are live; null while Redis is away.
 
+    `running`: runs and calls under way, where it has `max_concurrent`; `waiting`: runs in line for its units.
     `total` is what a prepaid one begins with, and again when it is reset; that and the next two are null for a bucket.
     """
 
@@ -55,6 +57,9 @@ class QuotaShown:
     total: float | None = None
     reset_cron: str | None = None
     timezone: str | None = None
+    max_concurrent: int | None = None
+    running: int | None = None
+    waiting: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +70,17 @@ class OverrideShown:
     key: str
     capacity: float
     refill_rate: float
+
+
+@dataclass(frozen=True, slots=True)
+class TryShown:
+    """One attempt of a run that was made more than once."""
+
+    started_at: str
+    finished_at: str
+    status: str
+    error_type: str | None
+    error: str | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,11 +105,13 @@ class TraceShown:
     error_type: str | None
     error: str | None
     instance_id: str | None
+    due_at: str | None
+    tries: list[TryShown]
 
 
 @dataclass(frozen=True, slots=True)
 class TaskShown:
-    """A task. `enabled` while code declares it, `paused` while a person wants it to rest."""
+    """A task. `enabled` while code declares it, `paused` while a person wants it to rest; `skip_at` is left out."""
 
     id: str
     name: str
@@ -106,6 +124,9 @@ class TaskShown:
     timezone: str | None
     enabled: bool
     paused: bool
+    skip_at: str | None
+    rate_limit: str | None
+    rate_override: str | None
     next_runs: list[str]
     last_status: str | None
     last_run_id: str | None
@@ -133,10 +154,20 @@ class TaskSummaryShown:
 
 @dataclass(frozen=True, slots=True)
 class TriggerShown:
-    """A run that was admitted."""
+    """A run that was admitted: it is running, or waiting until `due_at`."""
 
     run_id: str
     task_id: str
+    status: str
+    due_at: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class CancelShown:
+    """A run that somebody has cancelled; `was` is waiting or running."""
+
+    run_id: str
+    was: str
 
 
 def quota_shown(view: QuotaView) -> QuotaShown:
@@ -156,6 +187,9 @@ def quota_shown(view: QuotaView) -> QuotaShown:
         total=quota.capacity if quota.kind is QuotaKind.ALLOWANCE else None,
         reset_cron=quota.reset_cron,
         timezone=quota.timezone,
+        max_concurrent=quota.max_concurrent,
+        running=level.running if level else None,
+        waiting=level.waiting if level else None,
     )
 
 
@@ -179,6 +213,9 @@ def task_shown(view: TaskView, last: Trace | None) -> TaskShown:
         timezone=row.timezone,
         enabled=row.enabled,
         paused=row.paused,
+        skip_at=iso_or_none(row.skip_us),
+        rate_limit=row.rate_limit,
+        rate_override=row.rate_override,
         next_runs=[iso(moment) for moment in view.next_us],
         last_status=last.status if last else None,
         last_run_id=last.run_id if last else None,
@@ -216,7 +253,17 @@ def trace_shown(row: Trace) -> TraceShown:
         error_type=row.error_type,
         error=row.error,
         instance_id=row.instance_id,
+        due_at=iso_or_none(row.due_us),
+        tries=tries_shown(row.tries),
     )
+
+
+def tries_shown(tries: str | None) -> list[TryShown]:
+    """Show the attempts of a run."""
+    return [
+        TryShown(iso(started), iso(finished), status, error_type, error)
+        for started, finished, status, error_type, error in json.loads(tries or "[]")
+    ]
 
 
 def status_code(status: Status, reason: Reason | None) -> int | None:

@@ -1,0 +1,122 @@
+"""What waits in Redis: claimed when its time has come, by whichever daemon knows its task; and runs to be cancelled."""
+
+import asyncio
+import math
+import zlib
+from collections.abc import Callable, Sequence
+
+from quotaflow.control.gate import Gate
+from quotaflow.control.plans import run_of
+from quotaflow.errors import QuotaflowError
+from quotaflow.limiter.admission import CLAIMS_PER_CALL, Admission, Waiting
+from quotaflow.log import Event, get_logger
+from quotaflow.model import Status
+from quotaflow.runner.pool import Inbox
+from quotaflow.runner.registry import Registry
+from quotaflow.runs import Run
+from quotaflow.timing import Clock, to_the_end
+
+log = get_logger(room="waking")
+
+LOOK_EVERY_S = 0.2  # others put runs into `due` too
+FULL_S = 0.02  # while the runner has no room
+PATIENCE_US = 100_000  # a run is left to the daemon that usually takes it for so long
+PAGE = 512
+PAGES = 20  # of runs that are due; what comes first may be of tasks that only others know
+
+
+class Waker:
+    """Claims runs whose waiting is over."""
+
+    def __init__(
+        self,
+        admission: Admission,
+        gate: Gate,
+        registry: Registry,
+        inbox: Inbox,
+        clock: Clock,
+        *,
+        now_us: Callable[[], int],
+        leads: Callable[[str], bool],
+        end: Callable[[str, Status], bool],
+    ) -> None:
+        """`now_us` is Redis time; `leads` says whether a run is usually ours; `end` ends one that is here."""
+        self._admission = admission
+        self._gate = gate
+        self._registry = registry
+        self._inbox = inbox
+        self._clock = clock
+        self._now_us = now_us
+        self._leads = leads
+        self._end = end
+        self._unanswered: list[Run] = []
+        self._alarm = asyncio.Event()
+        self._rests_until_us = math.inf  # while it looks, whatever it hears of may be missed
+        self.woken = 0
+
+    async def run(self) -> None:
+        """Look until cancelled."""
+        while True:
+            self._alarm.clear()
+            try:
+                rest_s = await self.once()
+            except QuotaflowError as error:
+                log.warning(Event.REDIS_AWAY, error=str(error))
+                rest_s = LOOK_EVERY_S
+            await self._rest(min(LOOK_EVERY_S, max(0.0, rest_s)))
+
+    async def _rest(self, seconds: float) -> None:
+        self._rests_until_us = self._now_us() + seconds * 1e6
+        waiters = [
+            asyncio.ensure_future(self._clock.sleep(seconds)),
+            asyncio.ensure_future(self._alarm.wait()),
+        ]
+        try:
+            await asyncio.wait(waiters, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            self._rests_until_us = math.inf
+            for waiter in waiters:
+                waiter.cancel()
+
+    def expect(self, due_us: int) -> None:
+        """Hear of a run that waits from now on, until then."""
+        if due_us < self._rests_until_us:
+            self._alarm.set()
+
+    async def once(self) -> float:
+        """Look once; returns how long to rest, in seconds."""
+        if self._unanswered:
+            await self._claim(self._unanswered)
+        now_us = self._now_us()
+        following_us: int | None = None
+        for page in range(PAGES):
+            look = await self._admission.due(now_us, page * PAGE, PAGE)
+            following_us = look.following_us
+            for run_id in look.cancels:
+                self._end(run_id, Status.CANCELLED)
+            ours = [run for waiting in look.waiting if (run := self._ours(waiting, now_us)) is not None]
+            some = ours[: min(self._inbox.free(), CLAIMS_PER_CALL)]
+            if some:
+                await self._claim(some)
+            if len(some) < len(ours):  # no room; or more than one call takes
+                return 0.0 if self._inbox.free() else FULL_S
+            if some or len(look.waiting) < PAGE:
+                break
+        return LOOK_EVERY_S if following_us is None else (following_us - self._now_us()) / 1e6
+
+    def _ours(self, waiting: Waiting, now_us: int) -> Run | None:
+        if waiting.due_us > now_us - PATIENCE_US and not self._leads(waiting.run_id):
+            return None
+        run = run_of(waiting.fact)._replace(since_us=waiting.since_us)
+        return run if self._registry.get(run.task_id) is not None else None
+
+    async def _claim(self, some: Sequence[Run]) -> None:
+        self._unanswered = list(some)  # until there is an answer: what is granted is in `due` no more
+        await to_the_end(self._gate.claim_due(some))
+        self._unanswered = []
+        self.woken += len(some)
+
+
+def leads(run_id: str, daemons: Sequence[str], me: str) -> bool:
+    """Say whether one of several daemons usually takes a run."""
+    return not daemons or daemons[zlib.crc32(run_id.encode()) % len(daemons)] == me
