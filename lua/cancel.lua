@@ -29,7 +29,7 @@ if redis.call('HGET', KEYS[6], 'line') == '1' then
   redis.call('HSET', KEYS[7], 'waiting', digits(math.max(0, waiting - 1)))
 end
 redis.call('ZREM', KEYS[4], run)
-redis.call('ZREM', KEYS[8], run)
+leave_slot(KEYS[8], run, KEYS[4], now)
 leave_slot(KEYS[9], run, KEYS[4], now)
 redis.call('DEL', KEYS[6])
 return 'waiting'

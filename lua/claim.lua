@@ -139,6 +139,11 @@ local function read_run(item)
   end
 end
 
+-- How many may run at once under its quota; nil is any number.
+local function most_under_quota(item)
+  return item.quota ~= 'no' and not item.prepaid and buckets[item.quota_key].max_concurrent or nil
+end
+
 local items = {}
 for number = 1, (#KEYS - 4) / 7 do
   local item = read_item(number)
@@ -146,8 +151,8 @@ for number = 1, (#KEYS - 4) / 7 do
   items[number] = item
   if item.has_cursor and not task_state(item).last then return redis.error_reply('FENCED ' .. item.task .. ' has no cursor') end
   if item.quota ~= 'no' then open_for(item) end
-  redis.call('ZCARD', item.task_slots)
-  redis.call('ZCARD', item.quota_slots)
+  if item.max_running > 0 then redis.call('ZCARD', item.task_slots) end
+  if most_under_quota(item) then redis.call('ZCARD', item.quota_slots) end
   read_run(item)
 end
 
@@ -169,23 +174,23 @@ local function barred(item)
   if state.last ~= item.cursor or item.at <= state.last then return 'taken', state.last end
 end
 
--- A slot for a run of this task: nil when there is one, or none is needed.
-local function lacks_task_slot(item)
-  if item.max_running == 0 or slots_held(item.task_slots, now) < item.max_running then return nil end
-  local waits = item.queues and (item.mode == 'due' or slots_awaited(item.task_slots) == 0)
-  if not waits and item.until_us <= now then return 'overlap', 0 end
-  await_slot(item.task_slots, item.run, now)
-  return 'waiting', now + LOOK, 'overlap'
+-- A slot, if one is needed: nil when this run has it; a new one that may not wait is told so.
+local function lacks_slot(item, key, most, waits, word)
+  if not most or has_slot(key, item.run, most, KEYS[4], now) then return nil end
+  if not waits and item.until_us <= now then return word, 0 end
+  await_slot(key, item.run, now)
+  item.awaits = true
+  return 'waiting', now + LOOK, word
 end
 
--- The same under its quota.
+local function lacks_task_slot(item)
+  if item.max_running == 0 then return nil end
+  local waits = item.queues and (item.mode == 'due' or slots_awaited(item.task_slots) == 0)
+  return lacks_slot(item, item.task_slots, item.max_running, waits, 'overlap')
+end
+
 local function lacks_quota_slot(item)
-  local bucket = buckets[item.quota_key]
-  local most = bucket and item.quota ~= 'no' and bucket.max_concurrent
-  if not most or has_slot(item.quota_slots, item.run, most, KEYS[4], now) then return nil end
-  if item.until_us <= now then return 'busy', 0 end
-  await_slot(item.quota_slots, item.run, now)
-  return 'waiting', now + LOOK, 'busy'
+  return lacks_slot(item, item.quota_slots, most_under_quota(item), false, 'busy')
 end
 
 -- When this run's turn is by the rate of its task; nil is now. A turn in the future is reserved: what comes later gets a
@@ -290,14 +295,16 @@ local function stand_in_line(item, in_line)
   item.in_line = in_line
 end
 
--- Who waits for something else, or no more, holds up nobody who waits for a slot of the quota.
-local function leave_quota_slot(item)
-  if item.mode == 'due' and item.quota ~= 'no' then leave_slot(item.quota_slots, item.run, KEYS[4], now) end
+-- Who waits for something else, or no more, holds up nobody who waits for a slot.
+local function leave_slots(item, stays)
+  if item.mode ~= 'due' and not item.awaits then return end
+  if not stays.overlap then leave_slot(item.task_slots, item.run, KEYS[4], now) end
+  if not stays.busy then leave_slot(item.quota_slots, item.run, KEYS[4], now) end
 end
 
 local function wait(item, due, reason)
   stand_in_line(item, reason == 'limited')
-  if reason ~= 'busy' then leave_quota_slot(item) end
+  leave_slots(item, { [reason or ''] = true })
   redis.call('ZADD', KEYS[4], digits(due), item.run)
   redis.call('HSET', item.run_key, 'fact', item.fact, 'turn', reason == 'rate' and item.turn or '-',
     'paid', item.paid and '1' or '0', 'line', item.in_line and '1' or '0')
@@ -310,17 +317,11 @@ end
 local function begin(item)
   take(item)
   journal(item, 'running')
-  local held = ''
-  if item.max_running > 0 then
-    take_slot(item.task_slots, item.run, lease_end)
-    held = 't'
-  end
-  if item.quota ~= 'no' and buckets[item.quota_key] and buckets[item.quota_key].max_concurrent then
-    take_slot(item.quota_slots, item.run, lease_end)
-    held = held .. 'q'
-  else
-    leave_quota_slot(item)
-  end
+  local holds = { overlap = item.max_running > 0, busy = most_under_quota(item) }
+  if holds.overlap then take_slot(item.task_slots, item.run, lease_end) end
+  if holds.busy then take_slot(item.quota_slots, item.run, lease_end) end
+  leave_slots(item, holds)
+  local held = (holds.overlap and 't' or '') .. (holds.busy and 'q' or '')
   redis.call('HSET', item.run_key, 'fact', item.fact .. ' claimed=' .. now_text, 'instance', item.holder)
   if held ~= '' then redis.call('HSET', item.run_key, 'slots', held) end
   leases[#leases + 1] = digits(lease_end)
@@ -346,8 +347,7 @@ local function admit(item)
     else
       journal(item, FINAL[word], word)
       if item.is_known then redis.call('DEL', item.run_key) end
-      if item.max_running > 0 then redis.call('ZREM', item.task_slots, item.run) end
-      leave_quota_slot(item)
+      leave_slots(item, {})
     end
   end
   answer(word, number)

@@ -55,7 +55,7 @@ for number, run in ipairs(runs) do
   if is_open then
     ended[#ended + 1] = run
     local held = fields[3] or ''
-    if string.find(held, 't', 1, true) then free_slot(KEYS[number * 3 + 4], run, KEYS[4], now) end
+    if string.find(held, 't', 1, true) then leave_slot(KEYS[number * 3 + 4], run, KEYS[4], now) end
     if string.find(held, 'q', 1, true) then leave_slot(KEYS[number * 3 + 5], run, KEYS[4], now) end
     if again then put_back(number, run, key) else run_keys[#run_keys + 1] = key end
   end

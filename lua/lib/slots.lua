@@ -22,18 +22,8 @@ local function await_slot(key, holder, now)
   redis.call('ZADD', key, 'NX', digits(QUEUE + now), holder)
 end
 
--- Free a slot; whoever has waited longest for it is due at once. It stands in line no more: it takes a slot, or waits
--- again.
-local function free_slot(key, holder, due, now)
-  redis.call('ZREM', key, holder)
-  local first = redis.call('ZRANGE', key, digits(QUEUE), '+inf', 'BYSCORE', 'LIMIT', 0, 1)[1]
-  if not first then return end
-  redis.call('ZREM', key, first)
-  redis.call('ZADD', due, 'XX', digits(now), first)
-end
-
--- Slots of a quota are taken strictly in the order of arrival, by runs and by calls; calls are not in `due` and look for
--- themselves. Whether this holder has one, or may take one now: a free slot is handed to whoever is first in line.
+-- Slots are taken strictly in the order of arrival, by runs and by calls; calls are not in `due` and look for themselves.
+-- Whether this holder has one, or may take one now: a free slot is handed to whoever is first in line.
 local function has_slot(key, holder, most, due, now)
   local free = math.max(0, most - slots_held(key, now))
   local first = free > 0 and redis.call('ZRANGE', key, digits(QUEUE), '+inf', 'BYSCORE', 'LIMIT', 0, digits(free)) or {}
@@ -46,7 +36,7 @@ local function has_slot(key, holder, most, due, now)
   return free > #first
 end
 
--- Leave a quota's slot, or its line. The first in line is due at once, and keeps its place: it takes the slot itself.
+-- Leave a slot, or its line. The first in line is due at once, and keeps its place: it takes the slot itself.
 local function leave_slot(key, holder, due, now)
   if redis.call('ZREM', key, holder) == 0 then return end
   local first = redis.call('ZRANGE', key, digits(QUEUE), '+inf', 'BYSCORE', 'LIMIT', 0, 1)[1]

@@ -67,6 +67,7 @@ class OpenRun:
     """A run that SQL believes to be running. `fact` is the line that opened it; `slot_of` the quota it has one of."""
 
     run_id: str
+    task_id: str
     fact: str
     slot_of: str | None = None
 
@@ -151,14 +152,14 @@ def run_items(runs: Iterable[OpenRun], lease_us: int) -> list[Item]:
 
 
 def _open_again(run: OpenRun, lease: str) -> list[Item]:
-    items = [
+    """A slot of its task costs nothing where the task has none."""
+    slots = [keys.task_slots(run.task_id), *([keys.quota_slots(run.slot_of)] if run.slot_of is not None else [])]
+    return [
         Item(keys.run(run.run_id), "keep", ("fact", run.fact)),
+        Item(keys.run(run.run_id), "keep", ("slots", "tq"[: len(slots)])),
         Item(keys.RUNNING, "open", (run.run_id, lease)),
+        *[Item(slot, "open", (run.run_id, lease)) for slot in slots],
     ]
-    if run.slot_of is not None:
-        items.append(Item(keys.run(run.run_id), "keep", ("slots", "q")))
-        items.append(Item(keys.quota_slots(run.slot_of), "open", (run.run_id, lease)))
-    return items
 
 
 def waiting_items(runs: Sequence[WaitingRun], in_redis: Iterable[str]) -> list[Item]:

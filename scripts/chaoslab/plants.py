@@ -54,6 +54,12 @@ RUNNER_PLANTS = {
         "    take_slot(item.task_slots, item.run, lease_end)\n",
         "",
     ),
+    # A daemon that was frozen ends runs that others have taken over.
+    "anyone-may-end": Patch(
+        "lua/finish.lua",
+        "  local is_theirs = fields[2] and fields[2] ~= holder",
+        "  local is_theirs = false",
+    ),
     # Nobody rests between two attempts.
     "no-rest": Patch(
         "lua/finish.lua",

@@ -236,7 +236,7 @@ async def test_out_of_memory_refuses_before_any_write_and_still_lets_runs_end(be
     ["level", "quota", "refused", "task", "journal", "running", "due", "run", "task_slots", "quota_slots"],
 )
 async def test_a_key_of_the_wrong_type_fails_before_anything_is_written(bench: Bench, broken: str) -> None:
-    await bench.quotas.define(make_quota(id="q", capacity=9, refill_rate=0))
+    await bench.quotas.define(make_quota(id="q", capacity=9, refill_rate=0, max_concurrent=3))
     start = await cursor_of(bench)
     key = {
         "level": keys.level("q"),
@@ -254,7 +254,7 @@ async def test_a_key_of_the_wrong_type_fails_before_anything_is_written(bench: B
     await bench.plain.sadd(key, "not what it should be")
     before = {name: await bench.plain.dump(name) for name in await bench.plain.keys("*")}
     with pytest.raises(QuotaflowError, match="WRONGTYPE"):
-        await words(bench, tick(start + 1, start, quota_id="q", cost_micro=MICRO))
+        await words(bench, tick(start + 1, start, quota_id="q", cost_micro=MICRO, max_running=3))
     assert {name: await bench.plain.dump(name) for name in await bench.plain.keys("*")} == before
 
 

@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 from chaoslab.runner.world import Daemon, World
 
-PER_MINUTE = {"kill": 9, "freeze": 5, "stop": 5, "kill all": 3}
+PER_MINUTE = {"kill": 9, "freeze": 4, "freeze long": 2, "stop": 5, "kill all": 3}
 CALM_S = 1.2  # mean pause between two faults
 
 
@@ -33,9 +33,18 @@ def kill(world: World, chance: random.Random) -> bool:
 
 def freeze(world: World, chance: random.Random) -> bool:
     """SIGSTOP, shorter than a lease."""
+    return freeze_for(world, chance, 5.0)
+
+
+def freeze_long(world: World, chance: random.Random) -> bool:
+    """SIGSTOP for longer: others take over what it ran, and it wakes up in the midst of that."""
+    return freeze_for(world, chance, chance.uniform(8.0, 10.5))
+
+
+def freeze_for(world: World, chance: random.Random, seconds: float) -> bool:
     victim = some(world, chance, lambda daemon: daemon.is_awake)
     if victim:
-        world.freeze(victim)
+        world.freeze(victim, seconds)
     return victim is not None
 
 
@@ -54,4 +63,4 @@ def kill_all(world: World, chance: random.Random) -> bool:
     return True
 
 
-ACTS = {"kill": kill, "freeze": freeze, "stop": stop, "kill all": kill_all}
+ACTS = {"kill": kill, "freeze": freeze, "freeze long": freeze_long, "stop": stop, "kill all": kill_all}

@@ -13,12 +13,13 @@ from chaoslab.runner.contract import kind_of
 from chaoslab.runner.faults import ACTS, CALM_S, plan
 from chaoslab.runner.notes import read
 from chaoslab.runner.visitor import visiting
-from chaoslab.runner.world import World
+from chaoslab.runner.world import DAEMONS, World
 from chaoslab.world import Sql
 from tests.servers import PostgresProcess, ValkeyProcess
 
 PEACE_S = 1.0  # before the first fault and after the last
 DRAIN_S = 60.0
+PATIENT = 0.6  # of the faults come when there is something to break; the others may meet a start
 SHOWN = 10
 
 
@@ -41,6 +42,7 @@ def run(seconds: float, seed: int, keep: Callable[[Path], None]) -> int:
         world.mend()
         world.drain(DRAIN_S)
         seen = Seen(world, visitor, read(world.notes))
+        (directory / "traces").write_text("\n".join(map(str, seen.rows.values())))
         tell_done(seen)
         return tell_found(violations(seen))
 
@@ -54,6 +56,8 @@ def hurt(world: World, seconds: float, chance: random.Random) -> None:
     while faults or time.monotonic() < end:
         time.sleep(chance.random() * 2 * pause_s)
         world.mend()
+        if chance.random() < PATIENT:
+            world.wait_for_work(DAEMONS - 1)
         if faults and ACTS[faults[-1]](world, chance):
             world.done[faults.pop()] += 1
 

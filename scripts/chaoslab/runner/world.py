@@ -1,5 +1,6 @@
 """The world of the runner's chaos: three daemons as processes on one Redis and one PostgreSQL, and what was done to them."""
 
+import contextlib
 import os
 import re
 import signal
@@ -8,6 +9,7 @@ import sys
 import threading
 import time
 from collections import Counter
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import NamedTuple
 
@@ -19,9 +21,10 @@ from tests.servers import ValkeyProcess, wait_until
 DAEMONS = 3
 TOKEN = "the-admin-token-of-chaos"  # noqa: S105  it opens nothing else
 GRACE_S = 6.0  # bodies last 1.6 s
-END_S = GRACE_S + 4.0  # the last batches
+END_S = GRACE_S + 10.0  # the last batch, which may meet a frozen daemon's locks
 READY_S = 60.0
-FROZEN_S = 5.0
+WORK_S = 10.0
+LEASE_S = 8.0  # a daemon frozen for longer loses its runs
 TAG = "qf:{p0}:"
 
 
@@ -32,13 +35,25 @@ class AllKilled(NamedTuple):
     waiting: set[str]
 
 
+class Frozen(NamedTuple):
+    """A process stood still; monotonic seconds."""
+
+    since: float
+    until: float
+
+    @property
+    def is_long(self) -> bool:
+        """Its runs may have been taken from it: a beat comes every 2 s."""
+        return self.until - self.since > LEASE_S - 2.5
+
+
 class Daemon:
     """One life of a daemon."""
 
     def __init__(self, home: Path, log: Path, environ: dict[str, str]) -> None:
         self._log = log
         self._url = ""
-        self.thaws = 0.0  # until when it is frozen
+        self.frozen = Frozen(0.0, 0.0)
         words = ("run", "--config", str(home.parent / "config.toml"), "--data-dir", str(home))
         with log.open("wb") as output:
             self.process = subprocess.Popen(
@@ -66,7 +81,7 @@ class Daemon:
 
     @property
     def is_awake(self) -> bool:
-        return bool(self.url) and time.monotonic() > self.thaws
+        return bool(self.url) and time.monotonic() > self.frozen.until
 
     def kill(self) -> None:
         self.process.kill()
@@ -86,7 +101,7 @@ class World:
         self.done: Counter[str] = Counter()
         self.died: dict[int, float] = {}  # process -> when it was killed, or frozen and then killed
         self.stopped: set[int] = set()  # processes that were told to end
-        self.thawed: dict[int, list[float]] = {}  # process -> when it went on
+        self.frozen: dict[int, list[Frozen]] = {}  # by process
         self.all_killed: list[AllKilled] = []
         self.faults: list[str] = []  # what daemons did that they must not
         self.slowest_end_s = 0.0
@@ -103,10 +118,17 @@ class World:
 
     def _start(self, number: int, **more: str) -> Daemon:
         self.lives += 1
+        self.tell("start", number, self.lives)
         clean = {name: value for name, value in os.environ.items() if not name.startswith("QUOTA")}
         environ = {**clean, "LANG": "C.UTF-8", "LC_ALL": "C.UTF-8", "QUOTAFLOW_ADMIN_TOKEN": TOKEN, **more}
         log = self.directory / f"daemon{number}-{self.lives}.log"
         return Daemon(self.directory / f"daemon{number}", log, {**environ, NOTES: str(self.notes)})
+
+    def tell(self, *words: object) -> None:
+        """Write down what is done, for whoever reads what CHAOS_KEEP kept."""
+        with (self.directory / "faults.log").open("a") as log:
+            moment = datetime.now(UTC).isoformat(timespec="milliseconds")
+            print(moment, f"load {os.getloadavg()[0]:.1f}", *words, file=log)
 
     def wait_ready(self) -> None:
         wait_until(
@@ -120,6 +142,11 @@ class World:
         """Return the daemons that answer."""
         with self.changing:
             return [daemon for daemon in self.daemons if daemon.is_awake]
+
+    def wait_for_work(self, daemons: int) -> None:
+        """Wait until so many daemons work, but not for ever."""
+        with contextlib.suppress(TimeoutError):
+            wait_until(lambda: len(self.awake()) >= daemons, deadline_s=WORK_S)
 
     def mend(self) -> None:
         """Start again whoever ended; nobody may end by itself."""
@@ -136,18 +163,22 @@ class World:
     def kill(self, daemon: Daemon) -> None:
         """kill -9; one that is frozen has been dead since then."""
         now = time.monotonic()
-        self.died[daemon.process.pid] = now if now > daemon.thaws else daemon.thaws - FROZEN_S
+        self.tell("kill", daemon.process.pid)
+        self.died[daemon.process.pid] = now if now > daemon.frozen.until else daemon.frozen.since
         daemon.kill()
 
-    def freeze(self, daemon: Daemon) -> None:
+    def freeze(self, daemon: Daemon, seconds: float) -> None:
         daemon.process.send_signal(signal.SIGSTOP)
-        daemon.thaws = time.monotonic() + FROZEN_S
-        self.thawed.setdefault(daemon.process.pid, []).append(daemon.thaws)
-        thaw_later(daemon.process, FROZEN_S)
+        now = time.monotonic()
+        self.tell("freeze", daemon.process.pid, seconds)
+        daemon.frozen = Frozen(now, now + seconds)
+        self.frozen.setdefault(daemon.process.pid, []).append(daemon.frozen)
+        thaw_later(daemon.process, seconds)
 
     def stop(self, daemon: Daemon) -> None:
         """SIGTERM; it must end in order and in time."""
         began = time.monotonic()
+        self.tell("stop", daemon.process.pid)
         self.stopped.add(daemon.process.pid)
         daemon.process.terminate()
         try:
@@ -174,6 +205,7 @@ class World:
             if daemon.is_alive:
                 self.kill(daemon)
         self.redis.kill()
+        self.tell("redis is killed, too")
         time.sleep(pause_s)
         self.redis.start()
         self.mend()
