@@ -70,7 +70,7 @@ def test_a_file_in_another_encoding_is_refused() -> None:
         ("[runer]\nconcurrency = 5", 'unknown key "runer" — did you mean "runner"?'),
         ("concurrency = 5", 'unknown key "concurrency" — did you mean "runner.concurrency"?'),
         ("[zzz]", 'unknown key "zzz" — remove it'),
-        ("[runner]\nq = 1", 'unknown key "runner.q" — remove it'),
+        ("[runner]\nzzz = 1", 'unknown key "runner.zzz" — remove it'),
         ('"a\\nb\\u001b[1m" = 1', 'unknown key "a\\nb\\x1b[1m" — remove it'),
         ("redis = 5", "redis must be a section; write [redis] and its keys below it"),
         (
@@ -243,7 +243,7 @@ def test_a_port_without_the_embedded_server_is_refused() -> None:
 
 def test_all_problems_are_told_at_once() -> None:
     text = (
-        '[redis]\nport = 1\nurl = "unix:///s"\n[runner]\nq = 1\n[[quotas]]\nid = ""\ncapacity = 0\nname = 1'
+        '[redis]\nport = 1\nurl = "unix:///s"\n[runner]\nzzz = 1\n[[quotas]]\nid = ""\ncapacity = 0\nname = 1'
     )
     lines = refused(text, {"QUOTAFLOW_X": "", "QUOTAFLOW_HTTP__PORT": "x"}, http__port=-1, log__level="loud")
     assert len(lines) == len(set(lines)) == 10

@@ -91,7 +91,9 @@ class Recovery:
         open_runs = await self._store.open_runs()
         slotted = {quota.id for quota in quotas if quota.max_concurrent}
         runs = [
-            restore.OpenRun(row.run_id, row.task_id, open_fact(row), row.quota_id if row.quota_id in slotted else None)
+            restore.OpenRun(
+                row.run_id, row.task_id, open_fact(row), row.quota_id if row.quota_id in slotted else None
+            )
             for row in open_runs
             if row.status is not Status.WAITING
         ]

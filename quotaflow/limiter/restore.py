@@ -153,7 +153,10 @@ def run_items(runs: Iterable[OpenRun], lease_us: int) -> list[Item]:
 
 def _open_again(run: OpenRun, lease: str) -> list[Item]:
     """A slot of its task costs nothing where the task has none."""
-    slots = [keys.task_slots(run.task_id), *([keys.quota_slots(run.slot_of)] if run.slot_of is not None else [])]
+    slots = [
+        keys.task_slots(run.task_id),
+        *([keys.quota_slots(run.slot_of)] if run.slot_of is not None else []),
+    ]
     return [
         Item(keys.run(run.run_id), "keep", ("fact", run.fact)),
         Item(keys.run(run.run_id), "keep", ("slots", "tq"[: len(slots)])),
