@@ -188,13 +188,17 @@ class Leases:
         instance: str,
         held: Callable[[], list[Run]],
         end: Callable[[str, Status], bool],
+        now_us: Callable[[], int],
     ) -> None:
+        """`held` are the runs of this instance, `end` ends one of them; `now_us` is Redis time."""
         self._admission = admission
         self._clock = clock
         self._instance = instance
         self._held = held
         self._end = end
+        self._now_us = now_us
         self.lost = 0
+        self.beat_us = 0  # when the leases were renewed last
 
     async def run(self) -> None:
         """Beat and sweep every 2 s until cancelled."""
@@ -208,8 +212,10 @@ class Leases:
 
     async def beat(self) -> None:
         """Renew what is held. A run that somebody else has closed meanwhile is not ours to go on with."""
+        began_us = self._now_us()
         for run_id in await self._admission.beat(self._held()):
             self._end(run_id, Status.LOST)
+        self.beat_us = began_us
 
     async def sweep(self) -> int:
         """Close runs whose lease has run out, or have them run again; returns how many."""

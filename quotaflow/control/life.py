@@ -1,7 +1,7 @@
 """What a process does for as long as it lives, beside its work: be seen, follow others, write things down, end well."""
 
 import contextlib
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from typing import Any
 
 from quotaflow.control.ending import STOP_S, quietly
@@ -84,11 +84,13 @@ class Life:
     async def finish(self) -> None:
         """Write the last batch. What cannot be written in time stays in Redis."""
         await quietly(self._base.slots.close(), STOP_S)
-        await quietly(self._base.recorder.drain(), STOP_S)
+        steps: list[Callable[[], Coroutine[Any, Any, Any]]] = [self._base.recorder.drain]
         if self._storing is not None:
-            await quietly(self._storing.flusher.drain(), STOP_S)
-            await quietly(self._storing.snapshotter.once(), STOP_S)
-            await quietly(self._storing.duty.give_up(), STOP_S)
+            storing = self._storing
+            steps += [storing.flusher.drain, storing.snapshotter.once, storing.duty.give_up]
+        end_s = self._base.clock.mono_s() + STOP_S  # for all: a frozen process may hold the lock each needs
+        for step in steps:
+            await quietly(step(), max(0.1, end_s - self._base.clock.mono_s()))
 
 
 async def _nothing(*_: object) -> None:

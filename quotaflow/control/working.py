@@ -1,11 +1,12 @@
 """What a daemon adds: ticks, what waits, and runs. A library builds it too, to know quotas by name, and starts none."""
 
-from quotaflow.control.closing import Closer, Leases
+from quotaflow.control.closing import LEASE_S, Closer, Leases
 from quotaflow.control.gate import Gate
 from quotaflow.control.waking import Waker, leads
 from quotaflow.ids import Ids
 from quotaflow.limiter.admission import Admission
 from quotaflow.limiter.quotas import QuotaState
+from quotaflow.model import Reason
 from quotaflow.rates import Pace
 from quotaflow.runner.execute import Executor
 from quotaflow.runner.options import TimeLimits
@@ -17,6 +18,7 @@ from quotaflow.schedule.ticker import Ticker
 from quotaflow.settings import Settings
 from quotaflow.timing import Clock
 
+LEASE_END_US = round((LEASE_S - 1) * 1e6)  # since the last beat; a second to be sure
 STALE_US = 250_000  # between grant and start, for a task with a rate; as LATE in claim.lua
 
 
@@ -51,7 +53,7 @@ class Working:
         self.gate = Gate(registry, admission, quotas, inbox, clock, ids, limits=limits)
         grace_s = settings.scheduler.misfire_grace_s
         self.ticker = Ticker(clock, ids, self.gate.claim, admission.cursors, inbox, grace_s=grace_s)
-        self.leases = Leases(admission, clock, ids.node, self.held, self.pool.end)
+        self.leases = Leases(admission, clock, ids.node, self.held, self.pool.end, self.ticker.now_us)
         self.waker = Waker(
             admission,
             self.gate,
@@ -72,9 +74,18 @@ class Working:
         """Say whether it is usually this daemon that takes a waiting run."""
         return leads(run_id, self.ticker.daemons, self._node)
 
-    def is_stale(self, run: Run) -> bool:
-        """Say that a run has missed its turn by the rate of its task: started now it would bunch up with the next."""
-        return run.task_id in self.paces and self.ticker.now_us() - run.claimed_us > STALE_US
+    def is_stale(self, run: Run) -> Reason | None:
+        """Say why a run that was admitted may not start any more: it goes back to where it waited, if it is still ours.
+
+        It has missed its turn by the rate of its task, and would bunch up with the next; or this process was frozen for
+        so long that somebody else may have the run by now.
+        """
+        now_us = self.ticker.now_us()
+        if now_us - max(run.claimed_us, self.leases.beat_us) > LEASE_END_US:
+            return Reason.DELAYED
+        if run.task_id in self.paces and now_us - run.claimed_us > STALE_US:
+            return Reason.RATE
+        return None
 
     def is_busy(self) -> bool:
         """Say whether due work waits to start: what can wait, such as writing down what was done, waits for it."""

@@ -126,9 +126,9 @@ class Pool:
         *,
         concurrency: int,
         queue_size: int,
-        is_stale: Callable[[Run], bool] = lambda _: False,
+        is_stale: Callable[[Run], Reason | None] = lambda _: None,
     ) -> None:
-        """`is_stale` says that a run has waited here too long to start now: it goes back where it came from."""
+        """`is_stale` says why a run has waited here too long to start now: it goes back where it came from."""
         self.inbox = Inbox(queue_size)
         self._is_stale = is_stale
         self._clock = clock
@@ -218,8 +218,8 @@ class Pool:
         task = self._find(run.task_id)
         if task is None:  # its module was not imported here; a claim for it can only come from a bug
             return self._failed(run, started_us, LookupError("the task is not registered in this process"))
-        if self._is_stale(run):
-            return replace(self._ended(run, Status.WAITING, Reason.RATE), again=Again(0.0, paid=True))
+        if (reason := self._is_stale(run)) is not None:
+            return replace(self._ended(run, Status.WAITING, reason), again=Again(0.0, paid=True))
         stuck: list[Outcome] = []
 
         def on_stuck(outcome: Outcome, body: "asyncio.Task[Ending]") -> None:

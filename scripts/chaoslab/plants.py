@@ -51,14 +51,8 @@ RUNNER_PLANTS = {
     # A run that begins does not hold the slot that it was given.
     "slot-not-held": Patch(
         "lua/claim.lua",
-        "    take_slot(item.task_slots, item.run, lease_end)\n",
+        "take_slot(item.task_slots, item.run, lease_end)",
         "",
-    ),
-    # A daemon that was frozen ends runs that others have taken over.
-    "anyone-may-end": Patch(
-        "lua/finish.lua",
-        "  local is_theirs = fields[2] and fields[2] ~= holder",
-        "  local is_theirs = false",
     ),
     # Nobody rests between two attempts.
     "no-rest": Patch(

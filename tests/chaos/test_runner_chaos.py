@@ -5,14 +5,14 @@ import pytest
 from tests.chaos.test_chaos import chaos
 
 
-@pytest.mark.timeout(150)
+@pytest.mark.timeout(300)
 def test_daemons_that_are_killed_and_frozen_keep_every_promise_of_the_runner() -> None:
-    done = chaos("--runner", "--seconds", "8")
+    done = chaos("--runner", "--seconds", "8", "--seed", "1")
     assert done.returncode == 0, done.stdout + done.stderr
     assert "0 violations" in done.stdout
 
 
-@pytest.mark.timeout(150)
+@pytest.mark.timeout(300)
 def test_a_slot_that_is_not_held_raises_the_alarm() -> None:
     done = chaos("--runner", "--seconds", "3", "--seed", "1", "--plant", "slot-not-held")
     assert done.returncode == 1, done.stdout + done.stderr

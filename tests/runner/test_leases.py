@@ -33,7 +33,7 @@ def leases_of(bench: Bench, clock: Clock, held: Callable[[], list[Run]] = list) 
     def end(run_id: str, status: Status) -> bool:
         raise AssertionError((run_id, status))
 
-    return Leases(bench.admission, clock, "me", held, end)
+    return Leases(bench.admission, clock, "me", held, end, clock.wall_us)
 
 
 async def test_leases_hold_for_what_waits_what_runs_and_what_is_not_yet_written(
@@ -91,7 +91,8 @@ async def test_a_run_that_was_taken_from_us_is_ended_here(bench: Bench) -> None:
         ended_here.append((run_id, status))
         return True
 
-    await Leases(bench.admission, ManualClock(), "me", lambda: [ours, closed_by_others], end).beat()
+    clock = ManualClock()
+    await Leases(bench.admission, clock, "me", lambda: [ours, closed_by_others], end, clock.wall_us).beat()
     assert ended_here == [("r2", Status.LOST)]
 
 

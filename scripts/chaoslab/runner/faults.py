@@ -5,13 +5,15 @@ from collections.abc import Callable
 
 from chaoslab.runner.world import Daemon, World
 
-PER_MINUTE = {"kill": 9, "freeze": 4, "freeze long": 2, "stop": 5, "kill all": 3}
+PER_MINUTE = {"kill": 9, "freeze": 4, "freeze long": 2, "stop": 5, "kill all": 4}
 CALM_S = 1.2  # mean pause between two faults
 
 
 def plan(seconds: float, chance: random.Random) -> list[str]:
-    """Choose the faults of a run: as many of each as its length asks for, at least one, in random order."""
-    names = [name for name, count in PER_MINUTE.items() for _ in range(max(1, round(count * seconds / 60)))]
+    """Choose the faults of a run: as many of each as its length asks for, at least one kill, in random order."""
+    counts = {name: round(count * seconds / 60) for name, count in PER_MINUTE.items()}
+    counts["kill"] = max(1, counts["kill"])
+    names = [name for name, count in counts.items() for _ in range(count)]
     chance.shuffle(names)
     return names
 
