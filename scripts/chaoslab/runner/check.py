@@ -12,7 +12,7 @@ from chaoslab.runner.visitor import Visitor
 from chaoslab.runner.world import World
 
 CLOCKS_S = 0.05  # between two readings of clocks in two processes
-DYING_S = 1.0  # an end that was noted so short before a kill may not have been journalled
+DYING_S = 3.0  # an end that was noted so short before a kill may not have been journalled, on a busy machine
 STALE_S = 0.25  # what quotaflow allows itself between a grant and the start: STALE_US in control/rooms.py
 BUSY_S = 1.5  # a daemon that has just come back claims hundreds of ticks before it begins the first
 THAW_S = 1.0  # what was granted before its daemon froze begins when that goes on
