@@ -28,15 +28,16 @@ if not amount and (act == 'recharge' or act == 'set' or act == 'adjust') then re
 local now = now_us()
 local it = open_allowance(KEYS[5], now)
 local parts = act .. '=' .. ARGV[2]
-local function told(word) return { word, digits(it.total or 0), digits(it.remaining or 0) } end
+local total_before = whole(redis.call('HGET', KEYS[5], 'total') or '0') or 0
+local function told(word) return { word, digits(it.total or total_before), digits(it.remaining or 0) } end
 
 local record = read_request(redis.call('GET', KEYS[4]))
-if record then return told(record.parts == parts and 'again' or 'conflict') end
+if record then return told(record.text == parts and 'again' or 'conflict') end
 if not it.seq then return told('missing') end
 if not it.metered and act ~= 'expire' then return told('unmetered') end
 local requests = open_requests(KEYS[3], now)
 
-local total, remaining = it.total, it.remaining
+local total, remaining = total_before, it.remaining
 if act == 'recharge' then
   total, remaining = total + amount, remaining + amount
 elseif act == 'set' then

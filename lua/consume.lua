@@ -38,34 +38,36 @@ if items_count < 1 or #KEYS ~= first_request + items_count - 1 then return redis
 local records = redis.call('MGET', unpack(KEYS, first_request))
 local items, places = {}, allowances_count + buckets_count
 
--- Read what is asked: lifetime, hold, parts. Nearly every request has one part: one match takes half as long as a loop.
-local function read_asked(text)
+-- Read what is asked: lifetime, hold, and the first part into the item itself, which stands for it; all parts, if there
+-- are more, into `parts`. Nearly every request has one: one match takes half as long as a loop, and no table is made.
+local function read_asked(item, text)
   local lifetime, hold, slot, cost = string.match(text, '^(%d+) (%d+) (%d+) (%d+)$')
   if cost and #cost <= 16 then
-    slot, cost = tonumber(slot), tonumber(cost)
-    if slot < 1 or slot > places or cost > 9000000000000000 then return nil end
-    return tonumber(lifetime), tonumber(hold), { { slot = slot, cost = cost } }, cost == 0
+    item.lifetime_ms, item.hold, item.slot, item.cost = tonumber(lifetime), tonumber(hold), tonumber(slot), tonumber(cost)
+    item.is_look = item.cost == 0
+    return item.slot >= 1 and item.slot <= places and item.cost <= 9000000000000000
   end
   local numbers, parts, is_look = {}, {}, true
   for word in string.gmatch(text, '%S+') do numbers[#numbers + 1] = whole(word) or -1 end
   for place = 3, #numbers, 2 do
     slot, cost = numbers[place], numbers[place + 1]
-    if not cost or cost < 0 or slot < 1 or slot > places then return nil end
+    if not cost or cost < 0 or slot < 1 or slot > places then return false end
     parts[#parts + 1] = { slot = slot, cost = cost }
     if cost > 0 then is_look = false end
   end
-  if #parts == 0 then return nil end
-  return numbers[1], numbers[2], parts, is_look
+  if #parts == 0 then return false end
+  item.lifetime_ms, item.hold, item.slot, item.cost = numbers[1], numbers[2], parts[1].slot, parts[1].cost
+  item.parts, item.is_look = parts, is_look
+  return true
 end
 
 for number = 1, items_count do
   local at = 1 + number * 4
-  local lifetime_ms, hold, parts, is_look = read_asked(ARGV[at + 1])
-  if not parts or lifetime_ms < 1 or hold < 0 then return redis.error_reply('INVALID request ' .. number) end
-  items[number] = {
-    event = ARGV[at], text = ARGV[at + 2], rest = ARGV[at + 3], key = KEYS[first_request + number - 1],
-    lifetime_ms = lifetime_ms, hold = hold, parts = parts, is_look = is_look,
-  }
+  local item = { event = ARGV[at], text = ARGV[at + 2], rest = ARGV[at + 3], key = KEYS[first_request + number - 1] }
+  if not read_asked(item, ARGV[at + 1]) or item.lifetime_ms < 1 or item.hold < 0 then
+    return redis.error_reply('INVALID request ' .. number)
+  end
+  items[number] = item
 end
 
 local holders = {} -- by place: an allowance or a bucket
@@ -103,7 +105,7 @@ end
 
 -- What is hardest to overcome decides; of two waits the longer one; if all is granted, the first part speaks.
 local function judge(item)
-  if #item.parts == 1 then return item.parts[1], says(item.parts[1]) end
+  if not item.parts then return item, says(item) end
   local worst, decisive, longest = item.parts[1], 'granted', 0
   for _, part in ipairs(item.parts) do
     local word = says(part)
@@ -137,8 +139,11 @@ local function refuse(item, part, word)
 end
 
 local function take(item)
+  if not item.parts and item.slot <= allowances_count then
+    return charge_allowance(holders[item.slot], item.cost, facts, item.event, item.rest, now)
+  end
   local written = 0
-  for _, part in ipairs(item.parts) do
+  for _, part in ipairs(item.parts or { item }) do
     local holder, cost = holders[part.slot], part.cost
     if part.slot <= allowances_count then
       written = written + 1
@@ -153,7 +158,7 @@ end
 -- Words that stand for no decision: the record, or no room to write one or the facts.
 local function barred(item)
   local record = known[item.key]
-  if record and record.parts ~= item.text and record.state ~= 'cancelled' then return 'conflict' end
+  if record and record.text ~= item.text and record.state ~= 'cancelled' then return 'conflict' end
   if record then return record.state == 'cancelled' and 'cancelled' or 'granted', record end
   if item.is_look then return nil end
   if backlog + #facts / 2 >= backlog_max then return 'backlog' end
@@ -161,10 +166,9 @@ local function barred(item)
 end
 
 for _, item in ipairs(items) do
-  local first = item.parts[1]
   local word, record = barred(item)
   if word then
-    answer(word, first.slot, record and record.after or digits(left_of(first.slot)), 0, record and 1 or 0)
+    answer(word, item.slot, record and record.after or digits(left_of(item.slot)), 0, record and 1 or 0)
   else
     local part
     part, word = judge(item)
@@ -172,12 +176,12 @@ for _, item in ipairs(items) do
       refuse(item, part, word)
     else
       take(item)
-      local left = digits(left_of(first.slot))
-      answer('granted', first.slot, left, 0, 0)
+      local left = digits(left_of(item.slot))
+      answer('granted', item.slot, left, 0, 0)
       if not item.is_look then
-        local state = item.hold > 0 and 'held' or 'charged'
-        item.record = state .. ' ' .. item.event .. ' ' .. left .. ' ' .. item.text
-        known[item.key] = { state = state, event = item.event, after = left, parts = item.text }
+        item.state, item.after = item.hold > 0 and 'held' or 'charged', left
+        item.record = item.state .. ' ' .. item.event .. ' ' .. left .. ' ' .. item.text
+        known[item.key] = item
         requests.live = requests.live + 1 -- counts at once; save_request counts it where it stays
       end
     end

@@ -38,7 +38,7 @@ if not record then
   return { 'done', 'cancelled' }
 end
 if record.state ~= 'charged' and record.state ~= 'held' then return { 'again', record.state } end
-if record.parts ~= ARGV[5] then return { 'changed', record.state } end
+if record.text ~= ARGV[5] then return { 'changed', record.state } end
 if act == 'sweep' then
   local due = tonumber(redis.call('ZSCORE', KEYS[4], KEYS[5]) or nil)
   if not due or due > now then return { 'kept', record.state } end
@@ -60,5 +60,5 @@ end
 append(KEYS[1], KEYS[2], facts)
 for _, it in ipairs(opened) do save_allowance(it) end
 redis.call('ZREM', KEYS[4], KEYS[5])
-remember(record.event, record.after, record.parts)
+remember(record.event, record.after, record.text)
 return { 'done', STATES[act] }

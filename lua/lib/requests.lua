@@ -46,5 +46,5 @@ end
 local function read_request(text)
   if not text then return nil end
   local state, event, after, parts = string.match(text, '^(%a+) (%S+) (%S+) (.*)$')
-  return { state = state, event = event, after = after, parts = parts }
+  return { state = state, event = event, after = after, text = parts }
 end
