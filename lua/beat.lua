@@ -6,7 +6,7 @@
 -- KEYS[3+]   per run, three keys: qf:{p0}:run:<run id> hash, qf:{p0}:slots:task:<id>, qf:{p0}:slots:quota:<id> zset
 -- ARGV[1]    lease        microseconds from now
 -- ARGV[2+]   per run two values: run id, holder as in finish
--- reply      the run ids that are not theirs any more: somebody closed them
+-- reply      the places, from 1, of the runs that are not theirs any more: somebody closed them
 local lost = fenced(KEYS[1])
 if lost then return lost end
 local lease = whole(ARGV[1])
@@ -21,7 +21,7 @@ for number = 1, (#ARGV - 1) / 2 do
     if string.find(held, 't', 1, true) then redis.call('ZADD', KEYS[number * 3 + 1], lease_end, run) end
     if string.find(held, 'q', 1, true) then redis.call('ZADD', KEYS[number * 3 + 2], lease_end, run) end
   else
-    gone[#gone + 1] = run
+    gone[#gone + 1] = number
   end
 end
 return gone

@@ -10,6 +10,7 @@
 -- KEYS[7]    qf:{p0}:quota:<id>      hash    waiting
 -- KEYS[8]    qf:{p0}:slots:task:<id> zset
 -- KEYS[9]    qf:{p0}:slots:quota:<id> zset
+-- KEYS[10]   qf:{p0}:paced:<task id> set     runs that wait for their turn
 -- ARGV[1]    run id
 -- ARGV[2]    event id
 -- ARGV[3]    fact         text of its end, for one that waits
@@ -25,11 +26,12 @@ end
 if not redis.call('ZSCORE', KEYS[4], run) then return 'gone' end
 append(KEYS[1], KEYS[2], { ARGV[2], ARGV[3] .. ' finished=' .. digits(now) })
 if redis.call('HGET', KEYS[6], 'line') == '1' then
-  local waiting = whole(redis.call('HGET', KEYS[7], 'waiting') or '0') or 0
-  redis.call('HSET', KEYS[7], 'waiting', digits(math.max(0, waiting - 1)))
+  local waiting = whole(redis.call('HGET', KEYS[7], 'waiting') or nil) or 0
+  if waiting > 0 then redis.call('HSET', KEYS[7], 'waiting', digits(waiting - 1)) end
 end
 redis.call('ZREM', KEYS[4], run)
 leave_slot(KEYS[8], run, KEYS[4], now)
 leave_slot(KEYS[9], run, KEYS[4], now)
+redis.call('SREM', KEYS[10], run)
 redis.call('DEL', KEYS[6])
 return 'waiting'

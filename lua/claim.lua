@@ -6,16 +6,17 @@
 -- KEYS[2]    qf:{p0}:journal         stream
 -- KEYS[3]    qf:{p0}:running         zset    run id -> end of its lease in microseconds
 -- KEYS[4]    qf:{p0}:due             zset    run id of what waits -> when to look at it again, microseconds
--- KEYS[5+]   per item, seven keys:
+-- KEYS[5+]   per item, eight keys:
 --            qf:{p0}:task:<id>       hash    last_tick (the cursor), paused, skip (a moment that is not to run), rate
 --                                            ("<interval us> <burst>"), rate_free ("<moment> <interval us>": when the
 --                                            next start would be even)
---            qf:{p0}:run:<run id>    hash    fact, instance (while it runs); turn (by the rate: "<moment> <interval>"), paid, line, since
+--            qf:{p0}:run:<run id>    hash    fact, instance (while it runs); paced (it waits for its turn), paid, line, since
 --            qf:{p0}:slots:task:<id> zset
 --            qf:{p0}:quota:<id>, qf:{p0}:level:<id>, qf:{p0}:refused:<id>   as in acquire; for a prepaid quota
 --            qf:{p0}:allowance:<id> takes the place of its level, and the charge is a ledger fact as in consume.
 --                                            Of the quota: max_concurrent, waiting (runs in line for its units)
 --            qf:{p0}:slots:quota:<id> zset
+--            qf:{p0}:paced:<task id> set     runs that wait for their turn by the rate
 -- ARGV[1]    instance     id of the claiming daemon
 -- ARGV[2]    lease        microseconds until an unrenewed run counts as lost
 -- ARGV[3]    backlog_max  facts; at this many nothing new begins
@@ -31,7 +32,7 @@
 --            fact         text of the journal fact; status, reason, claimed and due are added here
 --            terms        "-", or "<not before> <until> <expires> <max running> <queue> <attempt>": microseconds, 0 for
 --                         none: it starts no earlier, waits for units no longer, is worth nothing later; runs of its
---                         task at once; 1 when one too many may wait; from 2 on, the holder is "<instance>#<attempt>"
+--                         task at once; 1 when one too many may wait; unless it is 1 the holder is "<instance>#<attempt>"
 -- reply      per item two values: word, number
 --            granted claimed_us | waiting due_us | limited retry_after_us | impossible -1 | exhausted -1 | expired 0 |
 --            disabled 0 | missing 0 | paused 0 | skip 0 | overlap 0 | busy 0 | full 0 | missed 0 | taken last_tick |
@@ -40,8 +41,9 @@ local lost = fenced(KEYS[1])
 if lost then return lost end
 local now = now_us()
 local AHEAD = 50000 -- a claim this much before its moment is a clock that runs ahead
-local LATE = 250000 -- a turn by the rate that was missed by more is given again: the next ones would bunch up with it
-local LOOK = 1000000 -- what waits for something that may happen at any time is looked at this often
+local LATE = 250000 -- a start by the rate that is late by up to this does not move the next one
+local RESUMED = 1000000 -- how soon a run of a paused task notices that it may go on
+local LOOK = 5000000 -- what waits for something that may happen at any time is looked at this often, if nobody wakes it
 
 local instance, lease, backlog_max, waiting_max = ARGV[1], whole(ARGV[2]), whole(ARGV[3]), whole(ARGV[4])
 if not lease or not backlog_max or not waiting_max then return redis.error_reply('INVALID lease, backlog_max or waiting_max') end
@@ -75,7 +77,7 @@ local function read_terms(item, text)
   item.holder = instance
   if text == '-' then return true end
   local not_before, until_us, expires, max_running, queues, attempt =
-    string.match(text or '', '^(%d+) (%d+) (%d+) (%d+) ([01]) (%d+)$')
+    string.match(text or '', '^(%d+) (%d+) (%d+) (%d+) ([01]) ([%d.]+)$')
   if attempt ~= '1' then item.holder = instance .. '#' .. (attempt or '') end
   item.not_before, item.until_us, item.expires = whole(not_before), whole(until_us), whole(expires)
   item.max_running, item.queues = whole(max_running), queues == '1'
@@ -83,10 +85,10 @@ local function read_terms(item, text)
 end
 
 local function read_item(number)
-  local key, arg = 4 + (number - 1) * 7, 4 + (number - 1) * 9
+  local key, arg = 4 + (number - 1) * 8, 4 + (number - 1) * 9
   local item = {
     task = KEYS[key + 1], run_key = KEYS[key + 2], task_slots = KEYS[key + 3], quota_key = KEYS[key + 4],
-    level_key = KEYS[key + 5], refused_key = KEYS[key + 6], quota_slots = KEYS[key + 7],
+    level_key = KEYS[key + 5], refused_key = KEYS[key + 6], quota_slots = KEYS[key + 7], paced_key = KEYS[key + 8],
     mode = ARGV[arg + 1], at = whole(ARGV[arg + 2]), cursor = whole(ARGV[arg + 3]), run = ARGV[arg + 4],
     cost = whole(ARGV[arg + 5]), quota = ARGV[arg + 6], event = ARGV[arg + 7], fact = ARGV[arg + 8],
   }
@@ -110,6 +112,7 @@ local function open_for(item)
   local bucket = open_bucket(quota, item.quota_key, '', redis.call('GET', item.level_key), now)
   redis.call('XLEN', item.refused_key)
   bucket.item, bucket.max_concurrent, bucket.line, bucket.short = item, whole(more[1]), whole(more[2]) or 0, 0
+  if waiting_count == 0 then bucket.line = 0 end -- a quota that runs were moved away from keeps their places
   buckets[item.quota_key] = bucket
 end
 
@@ -122,8 +125,12 @@ local function task_state(item)
     local interval, burst = string.match(fields[4], '^(%d+) (%d+)$')
     local free, its = string.match(fields[5] or '', '^(%d+) (%d+)$')
     state.interval, state.burst, state.free = whole(interval), whole(burst), whole(free) or 0
-    -- Turns given by an earlier rate do not count, but the last start does, which may have been a moment ago.
-    if whole(its) ~= state.interval then state.free = math.min(state.free, now + state.interval) end
+    -- By an earlier rate the next start may be far away; by this one it is an interval at most.
+    if whole(its) ~= state.interval then
+      state.free, state.paced = math.min(state.free, now + state.interval), true
+    end
+    state.ahead = redis.call('SCARD', item.paced_key)
+    state.early = 0 -- of those that waited, asked for again in this call, and not yet to start
   end
   cursors[item.task] = state
   return state
@@ -131,11 +138,12 @@ end
 
 -- What is there of a run: nothing for a new one.
 local function read_run(item)
-  local fields = redis.call('HMGET', item.run_key, 'fact', 'instance', 'turn', 'paid', 'line')
+  local fields = redis.call('HMGET', item.run_key, 'fact', 'instance', 'paced', 'paid', 'line')
   item.is_known, item.runs_at = fields[1] and true or false, fields[2]
+  if item.runs_at then item.claimed = tonumber(string.match(fields[1] or '', ' claimed=(%d+)') or nil) end
   if item.is_known and not item.runs_at then
     item.due = tonumber(redis.call('ZSCORE', KEYS[4], item.run) or nil)
-    item.turn, item.paid, item.in_line = fields[3], fields[4] == '1', fields[5] == '1'
+    item.paced, item.paid, item.in_line = fields[3] == '1', fields[4] == '1', fields[5] == '1'
   end
 end
 
@@ -145,7 +153,7 @@ local function most_under_quota(item)
 end
 
 local items = {}
-for number = 1, (#KEYS - 4) / 7 do
+for number = 1, (#KEYS - 4) / 8 do
   local item = read_item(number)
   if not item then return redis.error_reply('INVALID item ' .. number) end
   items[number] = item
@@ -159,7 +167,7 @@ end
 -- Whether the cursor lets this item through, or where it stands already: nil, or the answer it gets instead.
 local function barred(item)
   if item.runs_at then
-    if item.runs_at == item.holder then return 'granted', now end
+    if item.runs_at == item.holder then return 'granted', item.claimed or now end
     return 'taken', 0
   end
   if item.mode == 'due' then
@@ -177,10 +185,10 @@ end
 -- A slot, if one is needed: nil when this run has it; a new one that may not wait is told so.
 local function lacks_slot(item, key, most, waits, word)
   if not most or has_slot(key, item.run, most, KEYS[4], now) then return nil end
-  if not waits and item.until_us <= now then return word, 0 end
+  if not waits and not item.paid and item.until_us <= now then return word, 0 end
   await_slot(key, item.run, now)
   item.awaits = true
-  return 'waiting', now + LOOK, word
+  return 'waiting', item.until_us > now and math.min(item.until_us, now + LOOK) or now + LOOK, word
 end
 
 local function lacks_task_slot(item)
@@ -193,21 +201,27 @@ local function lacks_quota_slot(item)
   return lacks_slot(item, item.quota_slots, most_under_quota(item), false, 'busy')
 end
 
--- When this run's turn is by the rate of its task; nil is now. A turn in the future is reserved: what comes later gets a
--- later one (GCRA, the generic cell rate algorithm of ATM traffic control).
+-- When this run may start by the rate of its task; nil is now. `free` is when the next start would be even (GCRA, the
+-- generic cell rate algorithm of ATM traffic control); those who wait already come first, each an interval later. What
+-- is told here is when to ask again, and no promise: nothing is held for a run that is cancelled or late.
 local function turn_of(item)
   local state = task_state(item)
   if not state.interval then return nil end
-  -- A turn that was given by another rate does not count.
-  local given, interval = string.match(item.turn or '', '^(%d+) (%d+)$')
-  given = whole(interval) == state.interval and whole(given)
-  if given and given > now then return given end
-  if given and now - given <= LATE then return nil end
-  local turn = math.max(now, state.free - (state.burst - 1) * state.interval)
-  state.free, state.paced = math.max(now, state.free) + state.interval, true
-  if turn <= now then return nil end
-  item.turn = digits(turn) .. ' ' .. digits(state.interval)
-  return turn
+  local open = state.free - (state.burst - 1) * state.interval
+  if item.mode == 'due' then
+    if open <= now then return nil end
+    state.early = state.early + 1
+    return open + (state.early - 1) * state.interval
+  end
+  if open <= now and state.ahead == 0 then return nil end
+  return math.max(now, open) + state.ahead * state.interval
+end
+
+local function start_by_rate(item)
+  local state = task_state(item)
+  if not state.interval then return end
+  local is_even = now - state.free <= LATE
+  state.free, state.paced = (is_even and state.free or now) + state.interval, true
 end
 
 -- What a prepaid quota says; nothing is taken yet.
@@ -272,11 +286,11 @@ end
 local function decide(item)
   local state = task_state(item)
   if item.mode == 'tick' and state.skip == item.at then return 'skip', 0 end
+  if item.expires > 0 and now >= item.expires then return 'expired', 0 end
   if state.paused and item.mode ~= 'trigger' then
-    if item.mode == 'due' then return 'waiting', now + LOOK end
+    if item.mode == 'due' then return 'waiting', now + RESUMED end
     return 'paused', 0
   end
-  if item.expires > 0 and now >= item.expires then return 'expired', 0 end
   if item.not_before > now then return 'waiting', item.not_before, 'delayed' end
   for _, lacks in ipairs({ lacks_task_slot, lacks_quota_slot, look }) do
     local word, number, reason = lacks(item)
@@ -291,6 +305,10 @@ end
 local function stand_in_line(item, in_line)
   if (item.in_line or false) == in_line then return end
   local bucket = buckets[item.quota_key]
+  if not bucket then -- its quota is prepaid by now, or it has none
+    item.in_line = false
+    return
+  end
   bucket.line, bucket.line_moved = math.max(0, bucket.line + (in_line and 1 or -1)), true
   item.in_line = in_line
 end
@@ -302,11 +320,21 @@ local function leave_slots(item, stays)
   if not stays.busy then leave_slot(item.quota_slots, item.run, KEYS[4], now) end
 end
 
+local function stand_for_turn(item, paced)
+  if (item.paced or false) == paced then return end
+  redis.call(paced and 'SADD' or 'SREM', item.paced_key, item.run)
+  local state = task_state(item)
+  if state.ahead then state.ahead = math.max(0, state.ahead + (paced and 1 or -1)) end
+  item.paced = paced
+end
+
 local function wait(item, due, reason)
-  stand_in_line(item, reason == 'limited')
+  -- Whose units are there, and only its turn is not, keeps its place: others would come between it and them for ever.
+  stand_in_line(item, reason == 'limited' or (reason == 'rate' and item.in_line or false))
+  stand_for_turn(item, reason == 'rate')
   leave_slots(item, { [reason or ''] = true })
   redis.call('ZADD', KEYS[4], digits(due), item.run)
-  redis.call('HSET', item.run_key, 'fact', item.fact, 'turn', reason == 'rate' and item.turn or '-',
+  redis.call('HSET', item.run_key, 'fact', item.fact, 'paced', item.paced and '1' or '0',
     'paid', item.paid and '1' or '0', 'line', item.in_line and '1' or '0')
   if item.mode == 'due' then return end
   redis.call('HSET', item.run_key, 'since', now_text)
@@ -316,6 +344,7 @@ end
 
 local function begin(item)
   take(item)
+  start_by_rate(item)
   journal(item, 'running')
   local holds = { overlap = item.max_running > 0, busy = most_under_quota(item) }
   if holds.overlap then take_slot(item.task_slots, item.run, lease_end) end
@@ -331,8 +360,9 @@ end
 local function leave_due(item)
   if item.mode ~= 'due' then return end
   stand_in_line(item, false)
+  stand_for_turn(item, false)
   redis.call('ZREM', KEYS[4], item.run)
-  redis.call('HDEL', item.run_key, 'turn', 'paid', 'line')
+  redis.call('HDEL', item.run_key, 'paced', 'paid', 'line')
 end
 
 local function admit(item)

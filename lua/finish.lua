@@ -9,7 +9,7 @@
 -- KEYS[4]    qf:{p0}:due             zset    run id -> when to look at it again
 -- KEYS[5]    qf:{p0}:cancels         zset    runs that somebody wants to end
 -- KEYS[6+]   per item, three keys: qf:{p0}:run:<run id> hash, qf:{p0}:slots:task:<id>, qf:{p0}:slots:quota:<id> zset
--- ARGV[1+]   per item, six values:
+-- ARGV[1+]   per item, seven values:
 --            run id
 --            holder       who ran it: "<instance>", or "<instance>#<attempt>" from the second on; "-": its lease must
 --                         have run out, whoever that was
@@ -17,6 +17,7 @@
 --            fact         text of the journal fact
 --            again        "-", or "<due, us> <paid>": try again then; paid 1: its units are taken already
 --            opened       the fact that opens it again, without status
+--            cancelled    the fact that ends it instead if somebody has cancelled it
 -- reply      per item 1 if the run was open, else 0
 local lost = fenced(KEYS[1])
 if lost then return lost end
@@ -27,19 +28,19 @@ redis.call('ZCARD', KEYS[4])
 redis.call('HGET', KEYS[1], 'backlog')
 
 local items_count = (#KEYS - 5) / 3
-for number = 1, items_count do runs[number] = ARGV[number * 6 - 5] end
+for number = 1, items_count do runs[number] = ARGV[number * 7 - 6] end
 local lease_ends = redis.call('ZMSCORE', KEYS[3], unpack(runs))
 local ended, run_keys = {}, {}
 
 local function put_back(number, run, key)
-  local due, paid = string.match(ARGV[number * 6 - 1], '^(%d+) ([01])$')
+  local due, paid = string.match(ARGV[number * 7 - 2], '^(%d+) ([01])$')
   redis.call('DEL', key)
-  redis.call('HSET', key, 'fact', ARGV[number * 6], 'turn', '-', 'paid', paid, 'line', '0')
+  redis.call('HSET', key, 'fact', ARGV[number * 7 - 1], 'paced', '0', 'paid', paid, 'line', '0')
   redis.call('ZADD', KEYS[4], digits(whole(due)), run)
 end
 
 for number, run in ipairs(runs) do
-  local first = number * 6 - 5
+  local first = number * 7 - 6
   local holder, lease_end = ARGV[first + 1], tonumber(lease_ends[number] or nil)
   local key, again = KEYS[number * 3 + 3], ARGV[first + 4] ~= '-'
   local fields = redis.call('HMGET', key, 'fact', 'instance', 'slots')
@@ -48,16 +49,17 @@ for number, run in ipairs(runs) do
   if holder == '-' then is_open = is_open and lease_end < now else is_open = is_open and not is_theirs end
   -- The end of a run that is closed already is written again, as its answer may have been lost: the store ignores it.
   -- One that waits for another attempt is not touched.
+  local is_cancelled = again and redis.call('ZSCORE', KEYS[5], run)
   if is_open or (holder ~= '-' and not fields[1] and not again) then
     facts[#facts + 1] = ARGV[first + 2]
-    facts[#facts + 1] = ARGV[first + 3]
+    facts[#facts + 1] = is_cancelled and ARGV[number * 7] or ARGV[first + 3]
   end
   if is_open then
     ended[#ended + 1] = run
     local held = fields[3] or ''
     if string.find(held, 't', 1, true) then leave_slot(KEYS[number * 3 + 4], run, KEYS[4], now) end
     if string.find(held, 'q', 1, true) then leave_slot(KEYS[number * 3 + 5], run, KEYS[4], now) end
-    if again then put_back(number, run, key) else run_keys[#run_keys + 1] = key end
+    if again and not is_cancelled then put_back(number, run, key) else run_keys[#run_keys + 1] = key end
   end
   reply[number] = is_open and 1 or 0
 end

@@ -18,8 +18,9 @@
 --            drop                        DEL
 --            open   member, lease in microseconds from now: ZADD unless it is there
 --            shut   member: ZREM
---            wait   run id, due in microseconds, attempt, fact: the run waits, unless Redis has it waiting for this
---                   attempt already
+--            wait   run id, due in microseconds, attempt, paid 0 | 1, fact: the run waits, unless Redis has it waiting
+--                   for this attempt already
+--            gone   run id: it waits no more
 --            put    text, lifetime in milliseconds: SET
 --            add    text, lifetime in milliseconds: SET unless it is there
 -- reply      items written
@@ -63,9 +64,13 @@ for number = 4, #KEYS do
     if fields[2] or attempt ~= ARGV[index + 4] or not redis.call('ZSCORE', KEYS[2], run) then
       redis.call('DEL', KEYS[number])
       redis.call('ZREM', KEYS[3], run)
-      redis.call('HSET', KEYS[number], 'fact', ARGV[index + 5])
+      redis.call('HSET', KEYS[number], 'fact', ARGV[index + 6], 'paid', ARGV[index + 5])
       redis.call('ZADD', KEYS[2], digits(whole(ARGV[index + 3])), run)
     end
+    redis.call('HSET', KEYS[number], 'line', '0', 'paced', '0') -- the lines themselves begin anew
+  elseif act == 'gone' then
+    redis.call('ZREM', KEYS[2], ARGV[index + 2])
+    if redis.call('HEXISTS', KEYS[number], 'instance') == 0 then redis.call('DEL', KEYS[number]) end
   elseif act == 'put' then
     redis.call('SET', KEYS[number], ARGV[index + 2], 'PX', ARGV[index + 3])
   elseif act == 'add' then

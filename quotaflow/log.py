@@ -41,6 +41,7 @@ class Event(StrEnum):
     RUN_FAILED = "run.failed"  # task_id, run_id, trigger, latency_ms, attempt, error_type, error
     RUN_LIMITED = "run.limited"  # task_id, run_id, quota_id, reason, retry_after_s
     RUN_SKIPPED = "run.skipped"  # task_id, run_id, reason
+    RUN_UNREADABLE = "run.unreadable"  # run_id, task_id, error: it waits and cannot be claimed; it is put off
     RUN_STUCK = "run.stuck"  # run: it was cancelled and does not end
     RUN_AGAIN = "run.again"  # task_id, run_id, attempt, status, error_type, error, after_s
     RUN_LOST = "run.lost"  # task_id, run_id, instance_id, lease_end_us

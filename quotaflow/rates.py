@@ -11,7 +11,8 @@ PERIODS_S = {"s": 1, "m": 60, "h": 3600}
 LONGEST_S = 366 * 86_400  # between two starts
 MAX_BURST = 1_000_000
 
-_TEXT = re.compile(r"(\d{1,9}(?:\.\d{1,6})?|\d{1,9}/\d{1,9})/([smh])(?:burst(\d{1,7}))?").fullmatch
+# What is kept of it has at most 32 characters.
+_TEXT = re.compile(r"(\d{1,7}(?:\.\d{1,6})?|\d{1,7}/\d{1,7})/([smh])(?:burst(\d{1,7}))?").fullmatch
 _NOTHING = re.compile(r".*/0+").fullmatch  # nobody can divide by it
 
 
@@ -58,6 +59,15 @@ def parse_rate(value: object, burst: object = 1) -> Rate | None:
     many = int(found[3] or str(burst))
     text = f"{found[1]}/{found[2]}" + (f" burst {many}" if many > 1 else "")
     return Rate(text, Pace(max(1, interval_us), max(1, many)))
+
+
+def rate_text(value: str) -> str:
+    """Return a rate as it is kept; "0/s" for none.
+
+    :raises InvalidInput: it is no rate.
+    """
+    rate = parse_rate(value)
+    return "0/s" if rate is None else rate.text
 
 
 def pace_of(text: str | None) -> Pace | None:

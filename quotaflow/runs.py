@@ -51,7 +51,8 @@ class Plan(NamedTuple):
 
     `args`: arguments by name, as JSON. `until_us`: how long it may wait for its quota. `expires_us`: when it is not
     worth starting any more. `crashes`: how often a daemon died of it; below `max_crashes` it is run again.
-    `spent_micro`: what earlier attempts were charged; `is_paid`: this one is not. `tries`: how they ended, as JSON.
+    `spent_micro`: what was charged so far; `is_paid`: this attempt is not charged any more. `put_back`: how often it
+    was admitted and could not begin. `tries`: how earlier attempts ended, as JSON.
     """
 
     args: str | None = None
@@ -63,6 +64,7 @@ class Plan(NamedTuple):
     max_crashes: int = 0
     spent_micro: int = 0
     is_paid: bool = False
+    put_back: int = 0
     tries: str | None = None
 
 
@@ -82,6 +84,16 @@ class Run(NamedTuple):
     attempt: int = 1
     plan: Plan = PLAIN
     since_us: int = 0  # when it began to wait, if it did
+
+    @property
+    def leg(self) -> str:
+        """Which admission of the run this is: its attempt, and how often it was put back before it began."""
+        return f"{self.attempt}.{self.plan.put_back}" if self.plan.put_back else str(self.attempt)
+
+    @property
+    def charged_micro(self) -> int:
+        """What it has cost so far, with this attempt."""
+        return self.plan.spent_micro + (0 if self.plan.is_paid else self.cost_micro)
 
 
 @dataclass(frozen=True, slots=True)

@@ -47,14 +47,14 @@ def test_it_remembers_how_it_was_written() -> None:
     assert texts == ["1/3/h", "10/m", "5/s", "0.25/s"]
 
 
-@pytest.mark.parametrize("value", ["1/s", "7/s", "3/s", "7/9/m", "999999999/s"])
+@pytest.mark.parametrize("value", ["1/s", "7/s", "3/s", "7/9/m", "9999999/s"])
 def test_intervals_are_rounded_up_so_that_nothing_is_faster_than_asked_for(value: str) -> None:
     number, _, period = value.rpartition("/")
     exact = Fraction(PERIODS_S[period] * 1_000_000) / Fraction(number)
     assert 0 <= interval_us(value) - exact < 1
 
 
-@given(st.integers(1, 999_999_999), st.integers(1, 1_000), st.sampled_from("smh"))
+@given(st.integers(1, 9_999_999), st.integers(1, 1_000), st.sampled_from("smh"))
 def test_no_fraction_is_ever_faster_than_asked_for(above: int, below: int, period: str) -> None:
     exact = Fraction(PERIODS_S[period] * 1_000_000 * below, above)
     assert 0 <= interval_us(f"{above}/{below}/{period}") - exact < 1

@@ -2,9 +2,10 @@
 
 import asyncio
 from collections.abc import Callable
+from dataclasses import replace
 
 from quotaflow import facts
-from quotaflow.control.plans import next_attempt, opening, run_of, with_try
+from quotaflow.control.plans import next_attempt, opening, plan_text, put_back, run_of, with_try
 from quotaflow.errors import QuotaflowError
 from quotaflow.limiter.admission import Admission
 from quotaflow.limiter.claims import Closing, PutBack
@@ -42,13 +43,13 @@ class Closer:
         self._size = size
         self._is_busy = is_busy
         self._outcomes: asyncio.Queue[Outcome] = asyncio.Queue()  # who delivers keeps the bound: `wait_free`
-        self._unwritten: dict[tuple[str, int], Run] = {}
+        self._unwritten: dict[tuple[str, str], Run] = {}
         self._free = asyncio.Event()
 
     def deliver(self, outcome: Outcome) -> None:
         """Hand over an outcome. It is never refused: it has happened."""
         if outcome.status is not Status.STUCK:
-            self._unwritten[outcome.run.run_id, outcome.run.attempt] = outcome.run
+            self._unwritten[outcome.run.run_id, outcome.run.leg] = outcome.run
         self._outcomes.put_nowait(outcome)
 
     async def wait_free(self) -> None:
@@ -66,7 +67,7 @@ class Closer:
                 batch.append(self._outcomes.get_nowait())
             await self._write(batch)
             for outcome in batch:
-                self._unwritten.pop((outcome.run.run_id, outcome.run.attempt), None)
+                self._unwritten.pop((outcome.run.run_id, outcome.run.leg), None)
                 report(outcome)
                 self._outcomes.task_done()
             self._free.set()
@@ -107,26 +108,29 @@ class Closer:
         fact = closing_fact(outcome, self._instance)
         if outcome.again is not None:
             fact, again = self._again(outcome, outcome.again)
-        return Closing(run.run_id, fact, run.task_id, run.quota_id, run.attempt, again=again)
+        return Closing(run.run_id, fact, run.task_id, run.quota_id, run.leg, again=again)
 
     def _again(self, outcome: Outcome, wanted: Again) -> tuple[str, PutBack]:
-        """Write that a run waits for another attempt, or, put back before it began, for this one."""
-        run, now_us = outcome.run, self._clock.wall_us()
-        due_us = now_us + round(wanted.after_s * 1e6)
-        reason = outcome.reason
-        if outcome.status is not Status.WAITING:
-            tries = with_try(run.plan.tries, outcome)
-            plan = run.plan._replace(tries=tries, until_us=due_us + RETRY_WAIT_US, is_paid=wanted.paid)
-            run, reason = next_attempt(run, plan), Reason.RETRY
-        return waiting_again(run, self._instance, due_us, reason, paid=wanted.paid)
+        """Write that a run waits for another attempt, or, if it did not begin, for this one."""
+        run, due_us = outcome.run, self._clock.wall_us() + round(wanted.after_s * 1e6)
+        cancelled = replace(outcome, status=Status.CANCELLED, reason=Reason.CANCELLED)
+        ending = closing_fact(cancelled, self._instance)
+        if outcome.status is Status.WAITING:
+            return waiting_again(
+                put_back(run), self._instance, due_us, outcome.reason, paid=True, cancelled=ending
+            )
+        tries = with_try(run.plan.tries, outcome)
+        run = next_attempt(run, tries, due_us + RETRY_WAIT_US, is_paid=wanted.paid)
+        return waiting_again(run, self._instance, due_us, Reason.RETRY, paid=wanted.paid, cancelled=ending)
 
 
 def waiting_again(
-    run: Run, instance: str, due_us: int, reason: Reason | None, *, paid: bool
+    run: Run, instance: str, due_us: int, reason: Reason | None, *, paid: bool, cancelled: str
 ) -> tuple[str, PutBack]:
     """Return the fact that a run waits from now on, and what Redis keeps of it."""
     moments = f" claimed={run.claimed_us} status={Status.WAITING} reason={reason} due={due_us}"
-    return opening(run, instance, kind=facts.CLOSE) + moments, PutBack(due_us, opening(run, instance), paid)
+    kept = PutBack(due_us, opening(run, instance), paid, cancelled)
+    return opening(run, instance, kind=facts.CLOSE) + moments, kept
 
 
 def closing_fact(outcome: Outcome, instance: str) -> str:
@@ -138,9 +142,10 @@ def closing_fact(outcome: Outcome, instance: str) -> str:
         "quota": run.quota_id,
         "trigger": run.trigger,
         "at": run.scheduled_for_us,
-        "cost": run.plan.spent_micro + (0 if run.plan.is_paid else run.cost_micro),
+        "cost": run.charged_micro,
         "attempt": run.attempt,
         "instance": instance,
+        "plan": None if outcome.status.is_final else plan_text(run.plan),
         "tries": with_try(run.plan.tries, outcome) if run.plan.tries else None,
         "claimed": run.claimed_us,
         "started": outcome.started_us,
@@ -187,7 +192,7 @@ class Leases:
         clock: Clock,
         instance: str,
         held: Callable[[], list[Run]],
-        end: Callable[[str, Status], bool],
+        end: Callable[[str, Status, str | None], bool],
         now_us: Callable[[], int],
     ) -> None:
         """`held` are the runs of this instance, `end` ends one of them; `now_us` is Redis time."""
@@ -213,8 +218,8 @@ class Leases:
     async def beat(self) -> None:
         """Renew what is held. A run that somebody else has closed meanwhile is not ours to go on with."""
         began_us = self._now_us()
-        for run_id in await self._admission.beat(self._held()):
-            self._end(run_id, Status.LOST)
+        for run in await self._admission.beat(self._held()):
+            self._end(run.run_id, Status.LOST, run.leg)
         self.beat_us = began_us
 
     async def sweep(self) -> int:
@@ -240,26 +245,21 @@ def after_loss(opened: str, run_id: str, instance: str, now_us: int) -> Closing:
     run = run_of(opened)
     crashes = run.plan.crashes + 1
     _, fields = facts.decode(opened)
-    where = Closing(run_id, "", run.task_id, run.quota_id, run.attempt, expired=True)
-    if crashes < run.plan.max_crashes:
-        lost = Outcome(run, Status.LOST, run.claimed_us, now_us, 0.0, error="its daemon died")
-        plan = run.plan._replace(
-            tries=with_try(run.plan.tries, lost),
-            crashes=crashes,
-            spent_micro=int(fields["cost"]),
-            is_paid=False,
-            until_us=now_us + RETRY_WAIT_US,
-        )
-        again = run._replace(attempt=run.attempt + 1, plan=plan)
-        fact, wanted = waiting_again(again, instance, now_us, Reason.CRASHED, paid=False)
-        return where._replace(fact=fact, again=wanted)
-    status = Status.DEAD if run.plan.max_crashes else Status.LOST
-    error = f"the daemon that ran it died, {crashes} times" if run.plan.max_crashes else None
+    where = Closing(run_id, "", run.task_id, run.quota_id, run.leg, expired=True)
     ended: dict[str, facts.Value] = {
         **{key: value for key, value in fields.items() if key != "plan"},
         "finished": now_us,
-        "status": status,
         "reason": Reason.CRASHED,
-        "error": error,
     }
+    if crashes < run.plan.max_crashes:
+        lost = Outcome(run, Status.LOST, run.claimed_us, now_us, 0.0, error="its daemon died")
+        charged = run._replace(cost_micro=int(fields["cost"]) - run.plan.spent_micro)
+        again = next_attempt(charged, with_try(run.plan.tries, lost), now_us + RETRY_WAIT_US, is_paid=False)
+        again = again._replace(plan=again.plan._replace(crashes=crashes))
+        cancelled = facts.encode(facts.CLOSE, ended | {"status": Status.CANCELLED})
+        fact, kept = waiting_again(again, instance, now_us, Reason.CRASHED, paid=False, cancelled=cancelled)
+        return where._replace(fact=fact, again=kept)
+    status = Status.DEAD if run.plan.max_crashes else Status.LOST
+    error = f"the daemon that ran it died, {crashes} times" if run.plan.max_crashes else None
+    ended |= {"status": status, "error": error}
     return where._replace(fact=facts.encode(facts.CLOSE, ended))

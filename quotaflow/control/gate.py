@@ -103,7 +103,7 @@ class Gate:
         run = Run(
             self._ids.next(), task.id, Trigger.MANUAL, None, now_us, self.quota_id_of(task), task.cost_micro
         )
-        run = run._replace(plan=self._waiting_from(task, plan, max(now_us, not_before_us)))
+        run = run._replace(plan=self._with_terms(task, plan, max(now_us, not_before_us)))
         answer = (await self._ask([Asked(task, Mode.TRIGGER, run, not_before_us=not_before_us)]))[0]
         if answer.word is Word.BACKLOG:
             raise Backlog("SQL is too far behind; nothing new begins")
@@ -144,21 +144,20 @@ class Gate:
         return None if task.quota_name is None else self._quotas.id_or(task.quota_name)
 
     def _of_tick(self, task: Task, tick: Tick) -> "Asked":
-        quota_id = self.quota_id_of(task)
         at_us = tick.scheduled_for_us
-        run = Run(tick.run_id, task.id, Trigger.CRON, at_us, 0, quota_id, task.cost_micro)
-        delay_us = round((offset_s(task) + task.jitter * self._random()) * 1e6)
-        if task.is_plain:
-            return Asked(task, Mode.TICK if tick.runs else Mode.MISSED, run, tick.cursor_us)
-        run = run._replace(plan=self._waiting_from(task, run.plan, at_us + delay_us))
+        run = Run(tick.run_id, task.id, Trigger.CRON, at_us, 0, self.quota_id_of(task), task.cost_micro)
         mode = Mode.TICK if tick.runs else Mode.MISSED
+        if task.is_plain:
+            return Asked(task, mode, run, tick.cursor_us)
+        delay_us = round((offset_s(task) + task.jitter * self._random()) * 1e6)
+        run = run._replace(plan=self._with_terms(task, run.plan, at_us + delay_us))
         return Asked(task, mode, run, tick.cursor_us, at_us + delay_us if delay_us else 0)
 
     def _of_due(self, task: Task, run: Run) -> "Asked":
         run = run._replace(quota_id=self.quota_id_of(task), cost_micro=task.cost_micro)
         return Asked(task, Mode.DUE, run)
 
-    def _waiting_from(self, task: Task, plan: Plan, from_us: int) -> Plan:
+    def _with_terms(self, task: Task, plan: Plan, from_us: int) -> Plan:
         """Add how long a run may wait for its quota, and what becomes of it when its daemon dies."""
         until_us = from_us + round(task.max_wait * 1e6) if task.max_wait else 0
         return plan._replace(until_us=until_us, max_crashes=task.max_crashes if task.rerun_lost else 0)
@@ -193,7 +192,7 @@ class Gate:
             cost_micro=task.cost_micro,
             allow_missing=task.allow_missing,
             is_prepaid=run.quota_id is not None and self._quotas.is_prepaid(run.quota_id),
-            attempt=run.attempt,
+            leg=run.leg,
             not_before_us=asked.not_before_us,
             until_us=plan.until_us,
             expires_us=plan.expires_us,

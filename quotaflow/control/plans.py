@@ -24,7 +24,7 @@ def opening(run: Run, instance: str, *, kind: str = facts.OPEN) -> str:
         "quota": run.quota_id,
         "trigger": run.trigger,
         "at": run.scheduled_for_us,
-        "cost": run.cost_micro + plan.spent_micro if not plan.is_paid else plan.spent_micro,
+        "cost": run.charged_micro,
         "attempt": run.attempt,
         "instance": instance,
         "plan": plan_text(plan),
@@ -79,7 +79,8 @@ def plan_text(plan: Plan) -> str | None:
 def plan_of(fields: Mapping[str, str]) -> Plan:
     """Read it back from the fields of a line."""
     kept: dict[str, Any] = json.loads(fields["plan"]) if "plan" in fields else {}
-    return Plan(**kept, tries=fields.get("tries"))
+    known = {field: value for field, value in kept.items() if field in _KEPT}  # another version may say more
+    return Plan(**known, tries=fields.get("tries"))
 
 
 def with_try(tries: str | None, outcome: Outcome) -> str:
@@ -95,7 +96,13 @@ def with_try(tries: str | None, outcome: Outcome) -> str:
     return json.dumps([*before, this][-MAX_TRIES:], separators=(",", ":"), ensure_ascii=False)
 
 
-def next_attempt(run: Run, plan: Plan) -> Run:
+def next_attempt(run: Run, tries: str, until_us: int, *, is_paid: bool) -> Run:
     """Return the run as it is tried again: what this attempt was charged is spent."""
-    charged = 0 if run.plan.is_paid else run.cost_micro
-    return run._replace(attempt=run.attempt + 1, plan=plan._replace(spent_micro=plan.spent_micro + charged))
+    plan = run.plan._replace(tries=tries, until_us=until_us, is_paid=is_paid, spent_micro=run.charged_micro)
+    return run._replace(attempt=run.attempt + 1, plan=plan)
+
+
+def put_back(run: Run) -> Run:
+    """Return an admitted run that could not begin: it keeps what it was charged, and is another leg of its attempt."""
+    plan = run.plan._replace(is_paid=True, spent_micro=run.charged_micro, put_back=run.plan.put_back + 1)
+    return run._replace(plan=plan)

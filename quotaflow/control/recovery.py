@@ -4,7 +4,7 @@ from collections.abc import Awaitable, Callable
 from contextlib import AbstractAsyncContextManager
 
 from quotaflow.control.closing import LEASE_S
-from quotaflow.control.plans import reopening
+from quotaflow.control.plans import plan_of, reopening
 from quotaflow.control.prepaid_recovery import PrepaidRecovery
 from quotaflow.errors import StoreMismatch
 from quotaflow.journal.flusher import Flusher, Portion
@@ -98,7 +98,7 @@ class Recovery:
             if row.status is not Status.WAITING
         ]
         waiting = [
-            restore.WaitingRun(row.run_id, row.due_us or 0, row.attempt, reopening(row))
+            restore.WaitingRun(row.run_id, row.due_us or 0, row.attempt, is_paid(row), reopening(row))
             for row in open_runs
             if row.status is Status.WAITING
         ]
@@ -109,6 +109,11 @@ class Recovery:
             *restore.run_items(runs, round(LEASE_S * 1e6)),
             *restore.waiting_items(waiting, found.due),
         ]
+
+
+def is_paid(row: Trace) -> bool:
+    """Say whether a waiting run has its units already."""
+    return plan_of({} if row.plan is None else {"plan": row.plan}).is_paid
 
 
 def open_fact(row: Trace) -> str:

@@ -8,7 +8,7 @@ from quotaflow.errors import ConfigError, InvalidInput
 from quotaflow.limiter.admission import Admission
 from quotaflow.limiter.claims import Tracked
 from quotaflow.model import TaskKind
-from quotaflow.rates import Pace, pace_of, parse_rate
+from quotaflow.rates import Pace, pace_of, rate_text
 from quotaflow.runner.options import TimeLimits
 from quotaflow.runner.registry import Registry, Task, limits_of
 from quotaflow.schedule.cron import Cron, load_zone, next_after, parse
@@ -171,8 +171,7 @@ class TaskDesk:
         row = await self._store.get_task(task_id)
         if row.kind is TaskKind.CALL:
             raise InvalidInput(f'"{task_id}" is called by code; its quota limits it', field="rate_limit")
-        parse_rate(rate)
-        row = await self._store.change_task(task_id, rate_override=rate)
+        row = await self._store.change_task(task_id, rate_override=None if rate is None else rate_text(rate))
         await self._admission.pace(task_id, self._tracked(row).pace)
         await self._admission.wake(task_id)
         return await self.get(task_id)

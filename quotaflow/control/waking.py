@@ -7,13 +7,13 @@ from collections.abc import Callable, Sequence
 
 from quotaflow.control.gate import Gate
 from quotaflow.control.plans import run_of
-from quotaflow.errors import QuotaflowError
+from quotaflow.errors import QuotaflowError, Unavailable
 from quotaflow.limiter.admission import CLAIMS_PER_CALL, Admission, Waiting
 from quotaflow.log import Event, get_logger
 from quotaflow.model import Status
 from quotaflow.runner.pool import Inbox
 from quotaflow.runner.registry import Registry
-from quotaflow.runs import Run
+from quotaflow.runs import Run, Word
 from quotaflow.timing import Clock, to_the_end
 
 log = get_logger(room="waking")
@@ -21,6 +21,8 @@ log = get_logger(room="waking")
 LOOK_EVERY_S = 0.2  # others put runs into `due` too
 FULL_S = 0.02  # while the runner has no room
 PATIENCE_US = 100_000  # a run is left to the daemon that usually takes it for so long
+FOREIGN_US = 30_000_000  # late: no daemon that is here knows its task
+PUT_OFF_US = 60_000_000
 PAGE = 512
 PAGES = 20  # of runs that are due; what comes first may be of tasks that only others know
 
@@ -38,7 +40,7 @@ class Waker:
         *,
         now_us: Callable[[], int],
         leads: Callable[[str], bool],
-        end: Callable[[str, Status], bool],
+        end: Callable[[str, Status, str | None], bool],
     ) -> None:
         """`now_us` is Redis time; `leads` says whether a run is usually ours; `end` ends one that is here."""
         self._admission = admission
@@ -93,28 +95,68 @@ class Waker:
             look = await self._admission.due(now_us, page * PAGE, PAGE)
             following_us = look.following_us
             for run_id in look.cancels:
-                self._end(run_id, Status.CANCELLED)
-            ours = [run for waiting in look.waiting if (run := self._ours(waiting, now_us)) is not None]
+                self._end(run_id, Status.CANCELLED, None)
+            ours, foreign = self._sort(look.waiting, now_us)
+            if foreign:  # daemons that know their tasks look every 0.2 s: for now there is none
+                await self._admission.put_off(foreign, now_us + PUT_OFF_US)
             some = ours[: min(self._inbox.free(), CLAIMS_PER_CALL)]
-            if some:
-                await self._claim(some)
+            if some and not await self._claim(some):
+                return LOOK_EVERY_S  # SQL is too far behind
             if len(some) < len(ours):  # no room; or more than one call takes
                 return 0.0 if self._inbox.free() else FULL_S
-            if some or len(look.waiting) < PAGE:
+            if some or look.is_last:
                 break
         return LOOK_EVERY_S if following_us is None else (following_us - self._now_us()) / 1e6
 
-    def _ours(self, waiting: Waiting, now_us: int) -> Run | None:
-        if waiting.due_us > now_us - PATIENCE_US and not self._leads(waiting.run_id):
-            return None
-        run = run_of(waiting.fact)._replace(since_us=waiting.since_us)
-        return run if self._registry.get(run.task_id) is not None else None
+    def _sort(self, waiting: Sequence[Waiting], now_us: int) -> tuple[list[Run], list[str]]:
+        """Tell what is for us from what nobody has taken for a while."""
+        ours, foreign = [], []
+        for each in waiting:
+            run = self._read(each)
+            if run is None or self._registry.get(run.task_id) is None:
+                if each.due_us < now_us - FOREIGN_US:
+                    foreign.append(each.run_id)
+            elif each.due_us <= now_us - PATIENCE_US or self._leads(each.run_id):
+                ours.append(run)
+        return ours, foreign
 
-    async def _claim(self, some: Sequence[Run]) -> None:
+    def _read(self, waiting: Waiting) -> Run | None:
+        try:
+            return run_of(waiting.fact)._replace(since_us=waiting.since_us)
+        except (
+            KeyError,
+            ValueError,
+            TypeError,
+        ) as error:  # of another version; a newer daemon may know better
+            log.error(Event.RUN_UNREADABLE, run_id=waiting.run_id, error=f"{type(error).__name__}: {error}")
+            return None
+
+    async def _claim(self, some: Sequence[Run]) -> bool:
+        """Claim; False when the backlog turned some away."""
         self._unanswered = list(some)  # until there is an answer: what is granted is in `due` no more
-        await to_the_end(self._gate.claim_due(some))
+        try:
+            answers = await to_the_end(self._gate.claim_due(some))
+        except Unavailable:
+            raise
+        except QuotaflowError as error:
+            await self._claim_singly(some, error)
+            answers = []
         self._unanswered = []
-        self.woken += len(some)
+        self.woken += sum(answer.word is Word.GRANTED for answer in answers)
+        return all(answer.word is not Word.BACKLOG for answer in answers)
+
+    async def _claim_singly(self, some: Sequence[Run], why: QuotaflowError) -> None:
+        """Find the run that a call dies of, and put it aside, so that it does not hold up all others."""
+        for run in some:
+            try:
+                await to_the_end(self._gate.claim_due([run]))
+            except Unavailable:
+                raise
+            except QuotaflowError as error:
+                log.error(
+                    Event.RUN_UNREADABLE, run_id=run.run_id, task_id=run.task_id, error=f"{error} ({why})"
+                )
+                await self._admission.put_off([run.run_id], self._now_us() + PUT_OFF_US)
 
 
 def leads(run_id: str, daemons: Sequence[str], me: str) -> bool:

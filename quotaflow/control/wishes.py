@@ -95,10 +95,10 @@ def bound_args(task: Task, args: Args) -> str | None:
         bound = inspect.Signature(free).bind(*positional, **named)
     except TypeError as error:
         raise InvalidInput(f"args: {error}", field="args") from error
-    if any(each.kind in (each.VAR_POSITIONAL, each.VAR_KEYWORD) for each in free):
-        raise InvalidInput(f'"{task.id}" takes *args or **kwargs; name its parameters', field="args")
     if not bound.arguments:
         return None
+    if any(each.kind in (each.VAR_POSITIONAL, each.VAR_KEYWORD) for each in free):
+        raise InvalidInput(f'"{task.id}" takes *args or **kwargs; name its parameters', field="args")
     try:
         text = json.dumps(bound.arguments, separators=(",", ":"), allow_nan=False)
     except (TypeError, ValueError) as error:

@@ -29,6 +29,7 @@ class Look(NamedTuple):
     """What is due, when the next one is, and which runs somebody wants to end."""
 
     waiting: list[Waiting]
+    is_last: bool  # page of what is due
     following_us: int | None
     cancels: list[str]
 
@@ -84,6 +85,7 @@ class Admission:
                 keys.task_slots(claim.task_id),
                 *(keys.prepaid if claim.is_prepaid else keys.bucket)(quota_id),
                 keys.quota_slots(quota_id),
+                keys.paced(claim.task_id),
             )
             args += claim_args(claim)
         reply = await self._fence.run("claim", script_keys, args)
@@ -99,18 +101,18 @@ class Admission:
                 keys.task_slots(closing.task_id),
                 keys.quota_slots(closing.quota_id or closing.task_id),
             )
-            holder = "-" if closing.expired else self._holder(closing.attempt)
+            holder = "-" if closing.expired else self._holder(closing.leg)
             again = closing.again
-            event_id = closing.run_id + (f".{closing.attempt}.again" if again else ".close")
+            event_id = closing.run_id + (f".{closing.leg}.again" if again else ".close")
             args += (closing.run_id, holder, event_id, closing.fact)
-            args += (f"{again.due_us} {int(again.paid)}", again.fact) if again else ("-", "")
+            args += (
+                (f"{again.due_us} {int(again.paid)}", again.fact, again.cancelled) if again else ("-", "", "")
+            )
         return [bool(flag) for flag in await self._fence.run("finish", script_keys, args)]
 
     async def mark(self, closings: Sequence[Closing]) -> None:
         """Journal that runs are stuck; they stay open."""
-        await self.record(
-            [(f"{closing.run_id}.{closing.attempt}.stuck", closing.fact) for closing in closings]
-        )
+        await self.record([(f"{closing.run_id}.{closing.leg}.stuck", closing.fact) for closing in closings])
 
     async def record(self, some: Sequence[tuple[str, str]]) -> int:
         """Journal (event id, fact) pairs that have no lease; returns how many the backlog let in."""
@@ -121,25 +123,25 @@ class Admission:
         """Drop journal entries that SQL has committed; -1 when the stream holds something else by now."""
         return int(await self._fence.run("trim", *trim_call(ends, facts)))
 
-    def _holder(self, attempt: int) -> str:
-        """Name who runs an attempt, as the scripts do."""
-        return self._instance if attempt == 1 else f"{self._instance}#{attempt}"
+    def _holder(self, leg: str) -> str:
+        """Name who runs it, as the scripts do."""
+        return self._instance if leg == "1" else f"{self._instance}#{leg}"
 
-    async def beat(self, runs: Sequence[Run]) -> list[str]:
+    async def beat(self, runs: Sequence[Run]) -> list[Run]:
         """Renew the leases of runs and the slots they hold; returns those that somebody else has closed."""
         script_keys, args = [keys.MARKER, keys.RUNNING], [self._lease_us]
         for run in runs:
             slots = (keys.task_slots(run.task_id), keys.quota_slots(run.quota_id or run.task_id))
             script_keys += (keys.run(run.run_id), *slots)
-            args += (run.run_id, self._holder(run.attempt))
+            args += (run.run_id, self._holder(run.leg))
         reply = await self._fence.run("beat", script_keys, args)
-        return [str(run_id) for run_id in reply]
+        return [runs[int(place) - 1] for place in reply]
 
     async def cancel(self, run_id: str, task_id: str, quota_id: str | None, fact: str) -> str:
         """End a run that waits, with this line; mark one that runs. Says which it was: waiting, running or gone."""
         script_keys = [keys.MARKER, keys.JOURNAL, keys.RUNNING, keys.DUE, keys.CANCELS, keys.run(run_id)]
         script_keys += [keys.quota(quota_id or task_id), keys.task_slots(task_id)]
-        script_keys.append(keys.quota_slots(quota_id or task_id))
+        script_keys += [keys.quota_slots(quota_id or task_id), keys.paced(task_id)]
         return str(await self._fence.run("cancel", script_keys, [run_id, run_id + ".close", fact]))
 
     async def due(self, now_us: int, start: int, limit: int) -> Look:
@@ -159,7 +161,13 @@ class Admission:
             for (run_id, due), (line, since) in zip(found, kept, strict=True)
             if line
         ]
-        return Look(waiting, int(following[0][1]) if following else None, cancels)
+        if len(waiting) < len(
+            found
+        ):  # a run is put here with its line, in one act: without one it is nothing
+            known = {run.run_id for run in waiting}
+            async with reaching(self._client):
+                await self._client.zrem(keys.DUE, *[run_id for run_id, _ in found if run_id not in known])
+        return Look(waiting, len(found) < limit, int(following[0][1]) if following else None, cancels)
 
     async def track(self, tasks: Sequence[Tracked], *, from_now: bool = False) -> list[Cursor]:
         """Read the cursors of tasks, starting those that have none at this moment.
@@ -210,8 +218,13 @@ class Admission:
         async with reaching(self._client):
             return int(await self._client.zcard(keys.DUE))
 
+    async def put_off(self, run_ids: Sequence[str], due_us: int) -> None:
+        """Look at waiting runs later: nobody here can do anything about them."""
+        async with reaching(self._client):
+            await self._client.zadd(keys.DUE, dict.fromkeys(run_ids, due_us), xx=True)
+
     async def wake(self, task_id: str) -> int:
-        """Have all waiting runs of a task looked at now; returns how many."""
+        """Have the runs of a task that wait for their turn looked at now; returns how many."""
         woken = 0
         async with reaching(self._client):
             run_ids = await self._client.zrange(keys.DUE, 0, -1)
@@ -219,10 +232,14 @@ class Admission:
                 some = run_ids[first : first + TASKS_PER_CALL]
                 async with self._client.pipeline(transaction=False) as pipe:
                     for run_id in some:
-                        pipe.hget(keys.run(run_id), "fact")
-                    lines = await pipe.execute()
+                        pipe.hmget(keys.run(run_id), "fact", "paced")
+                    kept = await pipe.execute()
                 mark = f" task={facts.text_of(task_id)} "
-                due = {run_id: 0 for run_id, line in zip(some, lines, strict=True) if line and mark in line}
+                due = {
+                    run_id: 0
+                    for run_id, (line, paced) in zip(some, kept, strict=True)
+                    if paced == "1" and line and mark in line
+                }
                 if due:
                     woken += len(due)
                     await self._client.zadd(keys.DUE, due, xx=True)

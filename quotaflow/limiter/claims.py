@@ -32,7 +32,7 @@ class Claim(NamedTuple):
     cost_micro: int = 0
     allow_missing: bool = False
     is_prepaid: bool = False
-    attempt: int = 1
+    leg: str = "1"
     not_before_us: int = 0
     until_us: int = 0
     expires_us: int = 0
@@ -41,11 +41,15 @@ class Claim(NamedTuple):
 
 
 class PutBack(NamedTuple):
-    """A run is tried again at `due_us`. `fact` opens it, without a status; `paid`: its units are taken already."""
+    """A run is tried again at `due_us`. `fact` opens it, without a status; `paid`: its units are taken already.
+
+    `cancelled` is the line that ends it instead if somebody has cancelled it.
+    """
 
     due_us: int
     fact: str
     paid: bool
+    cancelled: str
 
 
 class Closing(NamedTuple):
@@ -55,7 +59,7 @@ class Closing(NamedTuple):
     fact: str
     task_id: str
     quota_id: str | None = None
-    attempt: int = 1
+    leg: str = "1"
     expired: bool = False
     again: PutBack | None = None
 
@@ -79,7 +83,7 @@ def claim_args(claim: Claim) -> tuple[str, ...]:
         claim.run_id,
         str(claim.cost_micro),
         quota,
-        claim.run_id + (".open" if claim.attempt == 1 else f".{claim.attempt}.open"),
+        claim.run_id + (".open" if claim.leg == "1" else f".{claim.leg}.open"),
         claim.fact,
         _terms(claim),
     )
@@ -87,7 +91,7 @@ def claim_args(claim: Claim) -> tuple[str, ...]:
 
 def _terms(claim: Claim) -> str:
     terms = (claim.not_before_us, claim.until_us, claim.expires_us, claim.max_running, int(claim.queues))
-    return " ".join(map(str, (*terms, claim.attempt))) if any(terms) or claim.attempt > 1 else "-"
+    return " ".join(map(str, (*terms, claim.leg))) if any(terms) or claim.leg != "1" else "-"
 
 
 def pace_text(pace: Pace | None) -> str:

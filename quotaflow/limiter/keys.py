@@ -47,7 +47,7 @@ def bucket(quota_id: str) -> tuple[str, str, str]:
 
 
 def task(task_id: str) -> str:
-    """Hash: the cursor and whether the task is paused."""
+    """Hash: the cursor, and what people said: paused, skip, rate."""
     return f"{TAG}:task:{encode_id(task_id)}"
 
 
@@ -59,6 +59,11 @@ def run(run_id: str) -> str:
 def task_slots(task_id: str) -> str:
     """Zset: which runs of a task hold one of its slots."""
     return f"{TAG}:slots:task:{encode_id(task_id)}"
+
+
+def paced(task_id: str) -> str:
+    """Set: the runs of a task that wait for their turn by its rate."""
+    return f"{TAG}:paced:{encode_id(task_id)}"
 
 
 def quota_slots(quota_id: str) -> str:

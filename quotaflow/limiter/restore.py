@@ -59,6 +59,7 @@ class WaitingRun:
     run_id: str
     due_us: int
     attempt: int
+    is_paid: bool
     fact: str
 
 
@@ -92,6 +93,8 @@ def quota_items(
             enabled,
             "version",
             version,
+            "waiting",
+            "0",
         )
         items += [
             Item(keys.quota(quota.id), "set", definition),
@@ -136,6 +139,7 @@ def task_items(tasks: Iterable[KnownTask]) -> list[Item]:
                 ("paused", "1" if task.paused else "0", "skip", str(task.skip_us)),
             ),
             _pace_item(task),
+            Item(keys.paced(task.task_id), "drop"),
         )
     ]
 
@@ -170,12 +174,13 @@ def waiting_items(runs: Sequence[WaitingRun], in_redis: Iterable[str]) -> list[I
     known = {run.run_id for run in runs}
     gone = [run_id for run_id in in_redis if run_id not in known]
     return [
-        *[Item(keys.DUE, "shut", (run_id,)) for run_id in gone],
-        *[
-            Item(keys.run(run.run_id), "wait", (run.run_id, str(run.due_us), str(run.attempt), run.fact))
-            for run in runs
-        ],
+        *[Item(keys.run(run_id), "gone", (run_id,)) for run_id in gone],
+        *[Item(keys.run(run.run_id), "wait", _waiting_again(run)) for run in runs],
     ]
+
+
+def _waiting_again(run: WaitingRun) -> tuple[str, ...]:
+    return run.run_id, str(run.due_us), str(run.attempt), str(int(run.is_paid)), run.fact
 
 
 async def look(plain: Client) -> Found:

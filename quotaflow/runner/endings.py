@@ -20,6 +20,11 @@ class Ending:
     delay_s: float | None = None
 
 
+def reason_of(status: Status) -> Reason:
+    """Say why somebody ended a run with this status: a person did, or it was taken for dead."""
+    return Reason.CRASHED if status is Status.LOST else Reason.CANCELLED
+
+
 def ending_of(error: BaseException, delay_s: float | None = None) -> Ending:
     """Name the ending of a function that raised."""
     if isinstance(error, BaseExceptionGroup):

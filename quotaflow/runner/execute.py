@@ -15,7 +15,7 @@ import anyio
 from quotaflow.errors import InvalidInput
 from quotaflow.log import Event, get_logger
 from quotaflow.model import Reason, Status
-from quotaflow.runner.endings import Ending, ending_of
+from quotaflow.runner.endings import Ending, ending_of, reason_of
 from quotaflow.runner.injection import Gift, TaskContext
 from quotaflow.runner.limits import SoftLimit
 from quotaflow.runner.options import NO_LIMITS, Isolation, TimeLimits
@@ -93,7 +93,7 @@ class Executor:
         self, task: Task, run: Run, limits: TimeLimits, ended_by: "asyncio.Future[Status] | None"
     ) -> Ending:
         if ended_by is not None and ended_by.done():
-            return Ending(ended_by.result(), reason=Reason.CANCELLED)
+            return Ending(ended_by.result(), reason=reason_of(ended_by.result()))
         error = TimeoutError(f"time limit of {limits.hard:g} s exceeded")
         late = ending_of(error, self._delay_s(task, run, error))
         return Ending(Status.HARD_TIMEOUT, None, late.error_type, late.error, late.delay_s)

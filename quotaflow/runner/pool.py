@@ -11,7 +11,7 @@ import anyio
 
 from quotaflow.log import Event, get_logger
 from quotaflow.model import Reason, Status
-from quotaflow.runner.endings import Ending, text_of
+from quotaflow.runner.endings import Ending, reason_of, text_of
 from quotaflow.runner.execute import Executor
 from quotaflow.runner.registry import Task
 from quotaflow.runs import Again, Outcome, Run
@@ -86,9 +86,9 @@ class Inbox:
         self._room.set()
         return self._runs.popleft()
 
-    def take(self, run_id: str) -> Run | None:
+    def take(self, is_meant: Callable[[Run], bool]) -> Run | None:
         """Take one out, wherever it stands."""
-        run = next((run for run in self._runs if run.run_id == run_id), None)
+        run = next(filter(is_meant, self._runs), None)
         if run is not None:
             self._runs.remove(run)
             self._room.set()
@@ -137,7 +137,7 @@ class Pool:
         self._outbox = outbox
         self._concurrency = concurrency
         self._queue_size = queue_size
-        self._active: dict[tuple[str, int], Active] = {}
+        self._active: dict[tuple[str, str], Active] = {}
         self._stuck: dict[asyncio.Task[Ending], Outcome] = {}  # it keeps them alive: the loop itself does not
         self._scope = anyio.CancelScope()
         self.finished = 0
@@ -181,13 +181,17 @@ class Pool:
         self.inbox.close()
         self._scope.cancel()
 
-    def end(self, run_id: str, status: Status) -> bool:
-        """End one run; False if it is not here."""
-        run = self.inbox.take(run_id)
+    def end(self, run_id: str, status: Status, leg: str | None = None) -> bool:
+        """End one run, or this leg of it; False if it is not here."""
+
+        def is_meant(run: Run) -> bool:
+            return run.run_id == run_id and leg in (None, run.leg)
+
+        run = self.inbox.take(is_meant)
         if run is not None:
-            self._outbox.deliver(self._ended(run, status, Reason.CANCELLED))
+            self._outbox.deliver(self._ended(run, status, reason_of(status)))
             return True
-        found = [active for active in self._active.values() if active.run.run_id == run_id]
+        found = [active for active in self._active.values() if is_meant(active.run)]
         for active in found:
             if not active.ended_by.done():
                 active.ended_by.set_result(status)
@@ -200,7 +204,7 @@ class Pool:
             if run is None:
                 return
             active = Active(run, asyncio.get_running_loop().create_future())
-            self._active[run.run_id, run.attempt] = active
+            self._active[run.run_id, run.leg] = active
             started_us = self._clock.wall_us()
             try:
                 outcome = await self._outcome_of(active, started_us)
@@ -210,7 +214,7 @@ class Pool:
                 self._outbox.deliver(self._ended(run, Status.INTERRUPTED, Reason.SHUTDOWN, started_us))
                 raise
             finally:
-                del self._active[run.run_id, run.attempt]
+                del self._active[run.run_id, run.leg]
                 self.finished += 1
 
     async def _outcome_of(self, active: Active, started_us: int) -> Outcome | None:

@@ -45,7 +45,7 @@ class Task:
 
     @property
     def is_plain(self) -> bool:
-        """Its ticks start when they are due, or not at all."""
+        """Its ticks have no terms of their own: a later start, a wait for units, another try after a crash."""
         return not (self.max_wait or self.jitter or self.spread or self.rerun_lost)
 
     @property

@@ -39,17 +39,22 @@ class Alarm:
         self._function = function
         self._seconds = seconds
         self.told = False
+        self._is_over = False
 
     def __call__(self, **given: Any) -> Any:
         """Call the function; what comes after it, like the commit, is not interrupted."""
         signal.signal(signal.SIGALRM, self._ring)
         signal.setitimer(signal.ITIMER_REAL, self._seconds)
         try:
-            return self._function(**given)
+            result = self._function(**given)
+            self._is_over = True  # an alarm from here on is too late: the work is done
         finally:
             signal.setitimer(signal.ITIMER_REAL, 0)
+        return result
 
     def _ring(self, _signal: int, _frame: object) -> None:
+        if self._is_over:
+            return
         self.told = True
         raise SoftTimeLimitExceeded(f"soft time limit of {self._seconds:g} s exceeded")
 

@@ -145,7 +145,7 @@ traces = Table(
     Column(
         "tries", Clean
     ),  # JSON: [started, finished, status, error type, error] of each attempt but the first alone
-    Column("plan", Clean),  # JSON of model.Plan while it is open: what Redis needs to go on
+    Column("plan", Clean),  # JSON of runs.Plan while it is open: what Redis needs to go on
     UniqueConstraint("task_id", "scheduled_for_us"),  # a tick fires once; also finds a task's latest tick
     # Each list of the edges is newest first, with or without one of these filters.
     Index(None, "claimed_us"),

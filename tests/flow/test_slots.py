@@ -2,7 +2,7 @@
 
 import asyncio
 import threading
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any, Self
 
 import pytest
@@ -35,6 +35,14 @@ class Inside:
     def __exit__(self, *_: object) -> None:
         with self._lock:
             self.now -= 1
+
+    def are(self, count: int) -> Callable[[], Awaitable[bool]]:
+        """Give the condition that so many are inside."""
+
+        async def inside() -> bool:
+            return self.now == count
+
+        return inside
 
 
 @pytest.fixture
@@ -157,6 +165,7 @@ async def test_a_plain_def_holds_its_slot_in_its_thread(daemon: Quotaflow) -> No
 
     call = called(work, max_wait=5)
     calls = [asyncio.create_task(asyncio.to_thread(call)) for _ in range(4)]
+    await until(counted.are(2))
     await running(daemon, 2)
     go.set()
     await asyncio.gather(*calls)

@@ -12,10 +12,11 @@ from quotaflow.limiter.claims import Claim, Closing, Mode, PutBack, Tracked
 from quotaflow.limiter.fence import Fence
 from quotaflow.model import Trigger, make_quota
 from quotaflow.rates import parse_rate
-from quotaflow.runs import Answer, Run, Word
+from quotaflow.runs import Answer, Plan, Run, Word
 from tests.limiter.stages import FakeStage
 
 SECOND = 1_000_000
+CANCELLED = "close status=cancelled"
 
 
 class Story:
@@ -45,7 +46,7 @@ class Story:
         await self.me.track([Tracked(task_id, pace=rate.pace)])
 
     def claim(self, run_id: str, task_id: str = "t", **more: Any) -> Claim:
-        fact = f"open run={run_id} task={task_id} attempt={more.get('attempt', 1)}"
+        fact = f"open run={run_id} task={task_id} attempt={more.get('leg', 1)}"
         return Claim(more.pop("mode", Mode.TRIGGER), task_id, run_id, fact, **more)
 
     async def ask(self, *claims: Claim, by: Admission | None = None) -> list[Answer]:
@@ -106,21 +107,73 @@ async def test_a_burst_starts_at_once_and_then_the_rate_holds(story: Story) -> N
     assert await story.waiting() == {"d": SECOND, "e": 2 * SECOND}
 
 
-async def test_a_turn_that_was_missed_is_given_again_so_that_nothing_bunches_up(story: Story) -> None:
+async def test_what_is_late_does_not_bunch_up(story: Story) -> None:
     """All daemons were dead for a while: the waiting runs do not start together afterwards."""
     await story.rate("1/s")
     await story.trigger("a", "b", "c", "d")
     story.passes(60)
     assert await story.due("b", "c", "d") == [G, W, W]
     assert await story.waiting() == {"c": SECOND, "d": 2 * SECOND}
+    assert words(await story.trigger("new")) == [W]
+    assert (await story.waiting())["new"] == 3 * SECOND
 
 
-async def test_a_run_asked_for_before_its_turn_keeps_it(story: Story) -> None:
+async def test_one_that_is_late_starts_at_once_and_the_others_follow_it(story: Story) -> None:
+    await story.rate("1/m")
+    await story.trigger("a", "b", "c", "d")
+    story.passes(70)
+    assert await story.due("b") == [G]
+    story.passes(50)  # the turn that c was told
+    assert await story.due("c") == [W]
+    assert await story.waiting() == {"c": 10 * SECOND, "d": 60 * SECOND}
+
+
+async def test_a_start_that_is_a_little_late_does_not_move_the_next_one(story: Story) -> None:
+    await story.rate("2/s")
+    await story.trigger("a", "b", "c")
+    story.passes(0.6)
+    assert await story.due("b") == [G]
+    story.passes(0.4)
+    assert await story.due("c") == [G]
+
+
+async def test_a_run_asked_for_too_early_waits_on(story: Story) -> None:
     await story.rate("1/s")
     await story.trigger("a", "b", "c")
     await story.stage.redis.zadd(keys.DUE, {"b": 0, "c": 0}, xx=True)
-    assert await story.due("c", "b") == [W, W]
+    assert await story.due("b", "c") == [W, W]
     assert await story.waiting() == {"b": SECOND, "c": 2 * SECOND}
+
+
+async def test_turns_of_runs_that_never_start_are_nobodys(story: Story) -> None:
+    await story.rate("1/m")
+    assert words(await story.trigger(*"abcdef")) == [G] + [W] * 5
+    assert words(await story.trigger(*"ghijk")) == [Word.FULL] * 5
+    for run_id in "bcdef":
+        await story.me.cancel(run_id, "t", None, "close run=x status=cancelled")
+    await story.trigger("next")
+    assert await story.waiting() == {"next": 60 * SECOND}
+
+
+async def test_units_that_are_there_are_kept_for_the_one_whose_turn_is_not(story: Story) -> None:
+    """Others stand in line for the same units all the time; a run with a rate is not overtaken by them for ever."""
+    await story.rate("6/m")
+    await story.stage.define(make_quota(id="q", capacity=1, refill_rate=1))
+    terms: dict[str, Any] = {"quota_id": "q", "cost_micro": MICRO, "until_us": story.now + 3600 * SECOND}
+    await story.trigger("p1", "p2", **terms)
+    await story.ask(*[story.claim(f"o{number}", "other", **terms) for number in (1, 2)])
+    started: list[str] = []
+    for _ in range(40):
+        story.passes(1)
+        found = await story.stage.redis.zrangebyscore(keys.DUE, 0, story.now)
+        for run_id in found:
+            task_id = "t" if run_id.startswith("p") else "other"
+            answer = await story.ask(story.claim(run_id, task_id, mode=Mode.DUE, **terms))
+            if words(answer) == [G]:
+                started.append(run_id)
+                if task_id == "other":  # there is always another one
+                    await story.ask(story.claim(run_id + "x", "other", **terms))
+    assert "p2" in started
 
 
 async def test_a_changed_rate_holds_for_those_who_wait_already(story: Story) -> None:
@@ -133,6 +186,8 @@ async def test_a_changed_rate_holds_for_those_who_wait_already(story: Story) -> 
     assert await story.me.wake("t") == 2
     assert await story.due("b", "c") == [W, W]
     assert await story.waiting() == {"b": SECOND, "c": 2 * SECOND}
+    story.passes(1)
+    assert await story.due("b") == [G]
 
 
 async def test_what_waits_for_units_starts_in_order_when_they_are_there(story: Story) -> None:
@@ -193,7 +248,7 @@ async def test_only_so_many_runs_of_a_task_at_once_over_all_daemons(story: Story
 async def test_one_too_many_waits_and_is_due_as_soon_as_there_is_room(story: Story) -> None:
     queue: dict[str, Any] = {"max_running": 1, "queues": True}
     assert words(await story.trigger("a", "b", "c", **queue)) == [G, W, Word.OVERLAP]
-    assert await story.waiting() == {"b": SECOND}
+    assert await story.waiting() == {"b": 5 * SECOND}
     story.passes(0.1)
     assert await story.end("a")
     assert await story.waiting() == {"b": 0}
@@ -220,25 +275,25 @@ async def test_what_is_tried_again_by_another_is_out_of_reach_for_the_first(stor
     """It was frozen, its run was swept and runs elsewhere: neither its beat nor its end counts any more."""
     await story.ask(story.claim("a"), by=story.you)
     story.passes(9)
-    again = PutBack(story.now, "open run=a task=t attempt=2", paid=False)
+    again = PutBack(story.now, "open run=a task=t attempt=2", False, CANCELLED)
     assert (
         await story.me.close([Closing("a", "close run=a status=waiting", "t", expired=True, again=again)])
     ) == [True]
-    assert await story.due("a", attempt=2) == [G]
-    assert await story.you.beat([a_run("a")]) == ["a"]
+    assert await story.due("a", leg="2") == [G]
+    assert await story.you.beat([a_run("a")]) == [a_run("a")]
     assert not await story.end("a", by=story.you)
     assert await story.me.beat([a_run("a", attempt=2)]) == []
-    assert await story.end("a", attempt=2)
+    assert await story.end("a", leg="2")
     assert not [status for status in await story.statuses() if status.startswith("ok")]
 
 
 async def test_the_same_daemon_does_not_mistake_an_earlier_attempt_for_the_one_it_runs(story: Story) -> None:
     await story.trigger("a")
     story.passes(9)
-    again = PutBack(story.now, "open run=a task=t attempt=2", paid=False)
+    again = PutBack(story.now, "open run=a task=t attempt=2", False, CANCELLED)
     await story.you.close([Closing("a", "close run=a status=waiting", "t", expired=True, again=again)])
-    assert await story.due("a", attempt=2) == [G]
-    assert await story.me.beat([a_run("a"), a_run("a", attempt=2)]) == ["a"]
+    assert await story.due("a", leg="2") == [G]
+    assert await story.me.beat([a_run("a"), a_run("a", attempt=2)]) == [a_run("a")]
     assert not await story.end("a")
 
 
@@ -247,9 +302,9 @@ async def test_a_second_attempt_is_charged_unless_it_is_paid(story: Story) -> No
     terms: dict[str, Any] = {"quota_id": "q", "cost_micro": MICRO}
     await story.trigger("a", "b", **terms)
     for run_id, paid in (("a", True), ("b", False)):
-        again = PutBack(story.now, f"open run={run_id} task=t attempt=2", paid)
+        again = PutBack(story.now, f"open run={run_id} task=t attempt=2", paid, CANCELLED)
         assert await story.end(run_id, again=again)
-    assert await story.due("a", "b", attempt=2, **terms) == [G, Word.LIMITED]
+    assert await story.due("a", "b", leg="2", **terms) == [G, Word.LIMITED]
 
 
 async def test_a_claim_of_what_waited_is_granted_again_to_the_one_whose_answer_was_lost(story: Story) -> None:
@@ -320,3 +375,60 @@ async def test_a_quota_with_slots_lets_only_so_many_run_and_hands_them_over(stor
     assert await story.end("a", quota_id="q")
     assert await story.waiting() == {"c": 0}
     assert await story.due("c", quota_id="q", until_us=until) == [G]
+
+
+async def test_a_run_whose_quota_has_changed_since_it_waits_does_not_break_the_call(story: Story) -> None:
+    await story.stage.define(make_quota(id="q", capacity=1, refill_rate=1))
+    terms: dict[str, Any] = {"quota_id": "q", "cost_micro": MICRO, "until_us": story.now + 60 * SECOND}
+    await story.trigger("a", "b", **terms)
+    story.passes(2)
+    assert await story.due("b") == [G]  # its task has no quota any more
+
+
+async def test_a_put_back_that_is_repeated_leaves_alone_what_runs_by_then(story: Story) -> None:
+    await story.trigger("a")
+    again = PutBack(story.now, "open run=a task=t attempt=1", True, CANCELLED)
+    assert await story.end("a", again=again)
+    assert await story.due("a", leg="1.1") == [G]
+    assert not await story.end("a", again=again)
+    assert await story.me.beat([a_run("a")._replace(plan=Plan(put_back=1))]) == []
+
+
+async def test_a_cancelled_run_is_not_tried_again(story: Story) -> None:
+    await story.trigger("a")
+    assert await story.me.cancel("a", "t", None, CANCELLED) == "running"
+    again = PutBack(story.now, "open run=a task=t attempt=2", False, "close run=a status=cancelled")
+    assert await story.end("a", again=again)
+    assert await story.waiting() == {}
+    assert (await story.statuses())[-1] == "cancelled"
+
+
+async def test_what_was_charged_and_put_back_waits_for_a_slot_rather_than_being_refused(story: Story) -> None:
+    await story.trigger("a", max_running=1)
+    again = PutBack(story.now, "open run=a task=t attempt=1", True, CANCELLED)
+    assert await story.end("a", again=again)
+    await story.trigger("b", max_running=1)
+    assert await story.due("a", leg="1.1", max_running=1) == [W]
+
+
+async def test_a_lost_answer_is_told_again_as_it_was(story: Story) -> None:
+    (first,) = await story.trigger("a")
+    story.passes(2)
+    assert await story.trigger("a") == [first]
+
+
+async def test_a_paused_run_that_has_expired_is_over(story: Story) -> None:
+    await story.me.track([Tracked("t")])
+    expires = story.now + 5 * SECOND
+    await story.trigger("a", not_before_us=story.now + SECOND, expires_us=expires)
+    await story.me.pause("t", paused=True)
+    story.passes(6)
+    assert await story.due("a", expires_us=expires) == [Word.EXPIRED]
+
+
+async def test_a_changed_rate_wakes_only_those_who_wait_for_their_turn(story: Story) -> None:
+    await story.rate("1/h")
+    await story.trigger("a", "b")
+    await story.trigger("later", not_before_us=story.now + 9 * SECOND)
+    assert await story.me.wake("t") == 1
+    assert await story.waiting() == {"b": -story.now, "later": 9 * SECOND}

@@ -30,8 +30,8 @@ LEASE_US = 8_000_000
 def leases_of(bench: Bench, clock: Clock, held: Callable[[], list[Run]] = list) -> Leases:
     """Keep the leases of what is held; nothing of it is ever taken from us."""
 
-    def end(run_id: str, status: Status) -> bool:
-        raise AssertionError((run_id, status))
+    def end(run_id: str, status: Status, leg: str | None) -> bool:
+        raise AssertionError((run_id, status, leg))
 
     return Leases(bench.admission, clock, "me", held, end, clock.wall_us)
 
@@ -85,15 +85,15 @@ async def test_a_run_that_was_taken_from_us_is_ended_here(bench: Bench) -> None:
     ours, closed_by_others = await admit(bench, "r1"), await admit(bench, "r2", lease_s=0.01)
     await asyncio.sleep(0.02)
     assert await leases_of(bench, ManualClock()).sweep() == 1
-    ended_here: list[tuple[str, Status]] = []
+    ended_here: list[tuple[str, Status, str | None]] = []
 
-    def end(run_id: str, status: Status) -> bool:
-        ended_here.append((run_id, status))
+    def end(run_id: str, status: Status, leg: str | None) -> bool:
+        ended_here.append((run_id, status, leg))
         return True
 
     clock = ManualClock()
     await Leases(bench.admission, clock, "me", lambda: [ours, closed_by_others], end, clock.wall_us).beat()
-    assert ended_here == [("r2", Status.LOST)]
+    assert ended_here == [("r2", Status.LOST, "1")]
 
 
 async def test_a_run_whose_lease_ran_out_is_closed_as_lost_with_every_column(bench: Bench) -> None:
