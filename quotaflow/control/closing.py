@@ -45,6 +45,7 @@ class Closer:
         self._outcomes: asyncio.Queue[Outcome] = asyncio.Queue()  # who delivers keeps the bound: `wait_free`
         self._unwritten: dict[tuple[str, str], Run] = {}
         self._free = asyncio.Event()
+        self.now_us: Callable[[], int] = clock.wall_us  # Redis time, as soon as somebody knows it
 
     def deliver(self, outcome: Outcome) -> None:
         """Hand over an outcome. It is never refused: it has happened."""
@@ -112,7 +113,7 @@ class Closer:
 
     def _again(self, outcome: Outcome, wanted: Again) -> tuple[str, PutBack]:
         """Write that a run waits for another attempt, or, if it did not begin, for this one."""
-        run, due_us = outcome.run, self._clock.wall_us() + round(wanted.after_s * 1e6)
+        run, due_us = outcome.run, self.now_us() + round(wanted.after_s * 1e6)
         cancelled = replace(outcome, status=Status.CANCELLED, reason=Reason.CANCELLED)
         ending = closing_fact(cancelled, self._instance)
         if outcome.status is Status.WAITING:

@@ -71,6 +71,7 @@ class Gate:
         self._ids = ids
         self._limits = limits
         self._random = random
+        self.now_us: Callable[[], int] = clock.wall_us  # Redis time, as soon as somebody knows it
         self.on_waiting: Callable[[int], None] = lambda _: None  # is told when a run is due that waits now
         self._names_read_s = -NAMES_EVERY_S
         self._reading = asyncio.Lock()
@@ -98,7 +99,7 @@ class Gate:
         if task.kind == "call":
             raise NotFound(f'"{task_id}" is called by code; it cannot be triggered')
         await self._learn_names([task])
-        now_us = self._clock.wall_us()
+        now_us = self.now_us()
         plan, not_before_us = planned(wishes, task, self._limits, now_us)
         run = Run(
             self._ids.next(), task.id, Trigger.MANUAL, None, now_us, self.quota_id_of(task), task.cost_micro

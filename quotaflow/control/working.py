@@ -65,6 +65,7 @@ class Working:
             end=self.pool.end,
         )
         self.gate.on_waiting = self.waker.expect
+        self.gate.now_us = self.closer.now_us = self.ticker.now_us
 
     def held(self) -> list[Run]:
         """Return the runs whose leases must hold."""
