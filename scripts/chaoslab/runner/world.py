@@ -24,6 +24,7 @@ GRACE_S = 6.0  # bodies last 1.6 s
 END_S = GRACE_S + 10.0  # the last batch, which may meet a frozen daemon's locks
 READY_S = 60.0
 WORK_S = 10.0
+BREATH_S = 1.0  # after a freeze; nothing is surely told in less
 LEASE_S = 8.0  # a daemon frozen for longer loses its runs
 TAG = "qf:{p0}:"
 
@@ -164,14 +165,17 @@ class World:
         """kill -9; one that is frozen has been dead since then."""
         now = time.monotonic()
         self.tell("kill", daemon.process.pid)
-        self.died[daemon.process.pid] = now if now > daemon.frozen.until else daemon.frozen.since
+        was_awake = now > daemon.frozen.until + BREATH_S
+        self.died[daemon.process.pid] = now if was_awake else daemon.frozen.since
         daemon.kill()
 
     def freeze(self, daemon: Daemon, seconds: float) -> None:
         daemon.process.send_signal(signal.SIGSTOP)
         now = time.monotonic()
         self.tell("freeze", daemon.process.pid, seconds)
-        daemon.frozen = Frozen(now, now + seconds)
+        # Frozen again as soon as it has gone on, it has hardly been there in between.
+        since = daemon.frozen.since if now < daemon.frozen.until + BREATH_S else now
+        daemon.frozen = Frozen(since, now + seconds)
         self.frozen.setdefault(daemon.process.pid, []).append(daemon.frozen)
         thaw_later(daemon.process, seconds)
 
