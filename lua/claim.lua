@@ -31,7 +31,7 @@
 --            event id
 --            fact         text of the journal fact; status, reason, claimed and due are added here
 --            terms        "-", or "<not before> <until> <expires> <max running> <queue> <attempt>": microseconds, 0 for
---                         none: it starts no earlier, waits for units no longer, is worth nothing later; runs of its
+--                         none: it starts no earlier (1: in whatever daemon looks first), waits for units no longer, is worth nothing later; runs of its
 --                         task at once; 1 when one too many may wait; unless it is 1 the holder is "<instance>#<attempt>"
 -- reply      per item two values: word, number
 --            granted claimed_us | waiting due_us | limited retry_after_us | impossible -1 | exhausted -1 | expired 0 |
@@ -291,6 +291,7 @@ local function decide(item)
     if item.mode == 'due' then return 'waiting', now + RESUMED end
     return 'paused', 0
   end
+  if item.not_before == 1 then return 'waiting', now, 'delayed' end
   if item.not_before > now then return 'waiting', item.not_before, 'delayed' end
   for _, lacks in ipairs({ lacks_task_slot, lacks_quota_slot, look }) do
     local word, number, reason = lacks(item)
@@ -330,8 +331,10 @@ end
 
 local function wait(item, due, reason)
   -- Whose units are there, and only its turn is not, keeps its place: others would come between it and them for ever.
-  stand_in_line(item, reason == 'limited' or (reason == 'rate' and item.in_line or false))
-  stand_for_turn(item, reason == 'rate')
+  -- A paused task keeps the places of its runs.
+  local stays = item.in_line and (reason == 'rate' or not reason) or false
+  stand_in_line(item, reason == 'limited' or stays)
+  stand_for_turn(item, reason == 'rate' or (not reason and item.paced or false))
   leave_slots(item, { [reason or ''] = true })
   redis.call('ZADD', KEYS[4], digits(due), item.run)
   redis.call('HSET', item.run_key, 'fact', item.fact, 'paced', item.paced and '1' or '0',

@@ -190,14 +190,16 @@ class Quotaflow:
     async def trigger(self, task_id: str, args: Args = None, **wishes: Unpack[WishNames]) -> Triggered:
         """Run a task under its quota, outside its schedule: now, or when `countdown` or `eta` says.
 
+        A process that runs no tasks leaves it in Redis, for a daemon that has the task.
+
         :param args: positional arguments as a list, or a mapping of names to values; they must fit into JSON.
         :param wishes: countdown, eta, expires, time_limit, soft_time_limit: see Wishes.
-        :raises NotFound: no such task. :raises NotOpen: this process does not run tasks.
+        :raises NotFound: no such task in this process. :raises NotOpen: after the block of `open` has ended.
         :raises InvalidInput: what does not fit the task, such as a soft limit above the hard one.
         """
-        if not self._is_working:
-            raise NotOpen("this process does not run tasks; ask a daemon: POST /api/tasks/{id}/trigger")
-        return await self._base.working.gate.trigger(task_id, Wishes(args, **wishes))
+        if not self._is_open:
+            raise NotOpen("this Quotaflow is closed; use it inside its `async with`")
+        return await self._base.working.gate.trigger(task_id, Wishes(args, **wishes), here=self._is_working)
 
     @property
     def runs(self) -> RunDesk:

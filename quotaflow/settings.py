@@ -220,6 +220,9 @@ def _settings(
 def _conflicts(settings: Settings, where: Mapping[str, str]) -> Iterator[str]:
     if settings.redis.port is not None and settings.redis.url != "embedded":
         yield f'{where["redis.port"]} needs redis.url = "embedded"; remove it, or write the port into the URL'
+    runner = settings.runner
+    if 0 < runner.time_limit < runner.soft_time_limit:
+        yield f"{where['runner.soft_time_limit']} must be less than or equal to runner.time_limit"
     store, tasks = settings.store_url, settings.tasks_database_url
     if _sqlite_file(store) is not None and _sqlite_file(tasks) == _sqlite_file(store):
         culprit = where.get("tasks.database_url") or where["store.url"]

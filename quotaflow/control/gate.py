@@ -27,6 +27,7 @@ log = get_logger(room="gate")
 
 REFUSED = (Word.LIMITED, Word.IMPOSSIBLE, Word.EXHAUSTED, Word.BUSY, Word.FULL)
 SKIPPED = (Word.DISABLED, Word.MISSING, Word.EXPIRED, Word.PAUSED, Word.SKIP, Word.OVERLAP)
+ANYWHERE = 1  # in place of a moment: see claim.lua
 NAMES_EVERY_S = 1.0  # an unknown quota name is looked up again at most this often
 
 
@@ -89,8 +90,10 @@ class Gate:
         await self._learn_names(tasks)
         return await self._ask([self._of_due(task, run) for task, run in zip(tasks, waiting, strict=True)])
 
-    async def trigger(self, task_id: str, wishes: Wishes = NONE) -> Triggered:
+    async def trigger(self, task_id: str, wishes: Wishes = NONE, *, here: bool = True) -> Triggered:
         """Run a task outside its schedule, under its quota: now, or when the wishes say.
+
+        :param here: this process runs tasks; otherwise it is left in Redis for one that does.
 
         :raises NotFound: no such task in this process. :raises InvalidInput: arguments or limits that do not fit it.
         :raises Backlog, Unavailable: the journal is full, or Redis does not answer.
@@ -105,6 +108,7 @@ class Gate:
             self._ids.next(), task.id, Trigger.MANUAL, None, now_us, self.quota_id_of(task), task.cost_micro
         )
         run = run._replace(plan=self._with_terms(task, plan, max(now_us, not_before_us)))
+        not_before_us = not_before_us if here else max(not_before_us, ANYWHERE)
         answer = (await self._ask([Asked(task, Mode.TRIGGER, run, not_before_us=not_before_us)]))[0]
         if answer.word is Word.BACKLOG:
             raise Backlog("SQL is too far behind; nothing new begins")

@@ -29,4 +29,8 @@ class RunDesk:
         word = await self._admission.cancel(run_id, row.task_id, row.quota_id, fact)
         if word == "gone":
             raise Conflict(f'the run "{run_id}" has ended: {row.status}')
+        if word == "waiting":  # those behind it move up
+            await self._admission.wake(f" task={facts.text_of(row.task_id)} ", "paced")
+            if row.quota_id is not None:
+                await self._admission.wake(f" quota={facts.text_of(row.quota_id)} ", "line")
         return word

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from zoneinfo import ZoneInfo
 
 from quotaflow.errors import ConfigError, InvalidInput
+from quotaflow.facts import text_of
 from quotaflow.limiter.admission import Admission
 from quotaflow.limiter.claims import Tracked
 from quotaflow.model import TaskKind
@@ -132,6 +133,8 @@ class TaskDesk:
         """Pause or resume a task on all daemons; its ticks are then skipped with a trace, and what waits waits on."""
         await self._store.change_task(task_id, paused=paused)
         await self._admission.pause(task_id, paused=paused)
+        if not paused:
+            await self._wake(task_id)
         return await self.get(task_id)
 
     async def skip_next(self, task_id: str, *, skip: bool = True) -> TaskView:
@@ -173,8 +176,13 @@ class TaskDesk:
             raise InvalidInput(f'"{task_id}" is called by code; its quota limits it', field="rate_limit")
         row = await self._store.change_task(task_id, rate_override=None if rate is None else rate_text(rate))
         await self._admission.pace(task_id, self._tracked(row).pace)
-        await self._admission.wake(task_id)
+        await self._wake(task_id)
         return await self.get(task_id)
+
+    async def _wake(self, task_id: str) -> None:
+        """Have those looked at now, in their order, who wait for something that may be there by now."""
+        for waits in ("line", "paced"):
+            await self._admission.wake(f" task={text_of(task_id)} ", waits)
 
     async def follow(self) -> None:
         """Take over what was changed here or by another daemon."""

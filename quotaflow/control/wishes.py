@@ -76,7 +76,7 @@ def _moment_us(given: object, now_us: int, field: str) -> int:
             raise InvalidInput(f"{field} must be within a year", field=field)
         return moment_us
     if not is_seconds(given, most=LONGEST_S):
-        raise InvalidInput(f"{field} must be a number of seconds, 0 to {LONGEST_S:g}", field=field)
+        raise InvalidInput(f"{field} must be a number of seconds, 0 to {LONGEST_S:.0f}", field=field)
     return now_us + round(float(str(given)) * 1e6)
 
 

@@ -64,6 +64,10 @@ class Working:
             leads=self.leads,
             end=self.pool.end,
         )
+        self._introduce()
+
+    def _introduce(self) -> None:
+        """Tell the gate and the closer, which come first, of the waker and of Redis' clock."""
         self.gate.on_waiting = self.waker.expect
         self.gate.now_us = self.closer.now_us = self.ticker.now_us
 

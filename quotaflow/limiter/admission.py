@@ -4,7 +4,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from quotaflow import facts
 from quotaflow.limiter import keys
 from quotaflow.limiter.claims import Claim, Closing, Tracked, claim_args, pace_text
 from quotaflow.limiter.client import Client, reaching
@@ -223,8 +222,11 @@ class Admission:
         async with reaching(self._client):
             await self._client.zadd(keys.DUE, dict.fromkeys(run_ids, due_us), xx=True)
 
-    async def wake(self, task_id: str) -> int:
-        """Have the runs of a task that wait for their turn looked at now; returns how many."""
+    async def wake(self, mark: str, waits: str) -> int:
+        """Have runs looked at now that wait for units (`line`) or a turn (`paced`); returns how many.
+
+        :param mark: what stands in their lines, such as " task=report ".
+        """
         woken = 0
         async with reaching(self._client):
             run_ids = await self._client.zrange(keys.DUE, 0, -1)
@@ -232,13 +234,12 @@ class Admission:
                 some = run_ids[first : first + TASKS_PER_CALL]
                 async with self._client.pipeline(transaction=False) as pipe:
                     for run_id in some:
-                        pipe.hmget(keys.run(run_id), "fact", "paced")
+                        pipe.hmget(keys.run(run_id), "fact", waits)
                     kept = await pipe.execute()
-                mark = f" task={facts.text_of(task_id)} "
                 due = {
                     run_id: 0
-                    for run_id, (line, paced) in zip(some, kept, strict=True)
-                    if paced == "1" and line and mark in line
+                    for run_id, (line, is_waiting) in zip(some, kept, strict=True)
+                    if is_waiting == "1" and line and mark in line
                 }
                 if due:
                     woken += len(due)

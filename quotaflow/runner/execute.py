@@ -129,8 +129,6 @@ class Executor:
             if task.isolation is Isolation.PROCESS:
                 return await self._processes.run(task, job_of(task, run, limits))
             told = await self._call(task, _context(run, limits), _args(run), given_up)
-        except KeyboardInterrupt:  # a person ends the process
-            raise
         except BaseException as error:  # noqa: BLE001  whatever else a task raises is its ending
             return ending_of(error, self._delay_s(task, run, error))
         return Ending(Status.OK, reason=Reason.SOFT_LIMIT if told else None)

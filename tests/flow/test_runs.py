@@ -260,3 +260,39 @@ async def test_a_run_that_has_ended_since_redis_was_saved_does_not_run_again(
 def tries_of(trace: Trace) -> list[tuple[int, int, str, str | None, str | None]]:
 
     return [tuple(each) for each in json.loads(trace.tries or "[]")]
+
+
+async def test_a_process_that_runs_no_tasks_leaves_its_triggers_to_one_that_does(
+    daemon: Daemon, valkey: ValkeyProcess, make_settings: MakeSettings
+) -> None:
+    qf, said = daemon
+    async with Quotaflow.open(make_settings(valkey.url, QUOTAS)) as library:
+        run = await library.trigger("greet", ["Ada"])
+        assert run.answer.word is Word.WAITING
+        with pytest.raises(InvalidInput):
+            await library.trigger("greet")
+    trace = await ended(qf, run.run_id)
+    assert (trace.status, trace.instance_id) == (Status.OK, qf.instance_id)
+    assert said == ["hello Ada (None, None)"]
+
+
+async def test_those_behind_a_cancelled_run_move_up(daemon: Daemon) -> None:
+    qf, said = daemon
+    runs = [await qf.trigger("patient", [number]) for number in range(4)]
+    await trace_of(qf, runs[1].run_id, lambda _: True)
+    assert await qf.runs.cancel(runs[1].run_id) == "waiting"
+    last = await ended(qf, runs[3].run_id)
+    assert said == ["number 0", "number 2", "number 3"]
+    assert last.started_us is not None
+    assert last.started_us - runs[0].answer.number < 700_000  # the third unit; the fourth comes at 750 ms
+
+
+async def test_a_paused_task_keeps_the_places_of_its_runs(daemon: Daemon) -> None:
+    qf, said = daemon
+    runs = [await qf.trigger("patient", [number]) for number in range(3)]
+    await qf.tasks.pause("patient", paused=True)
+    await asyncio.sleep(0.4)  # the moment of the second passes in Redis, whose clock nobody sets
+    await qf.tasks.pause("patient", paused=False)
+    for run in runs:
+        await ended(qf, run.run_id)
+    assert said == ["number 0", "number 1", "number 2"]

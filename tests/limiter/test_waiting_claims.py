@@ -183,7 +183,7 @@ async def test_a_changed_rate_holds_for_those_who_wait_already(story: Story) -> 
     rate = parse_rate("1/s")
     assert rate is not None
     await story.me.pace("t", rate.pace)
-    assert await story.me.wake("t") == 2
+    assert await story.me.wake(" task=t ", "paced") == 2
     assert await story.due("b", "c") == [W, W]
     assert await story.waiting() == {"b": SECOND, "c": 2 * SECOND}
     story.passes(1)
@@ -430,5 +430,5 @@ async def test_a_changed_rate_wakes_only_those_who_wait_for_their_turn(story: St
     await story.rate("1/h")
     await story.trigger("a", "b")
     await story.trigger("later", not_before_us=story.now + 9 * SECOND)
-    assert await story.me.wake("t") == 1
+    assert await story.me.wake(" task=t ", "paced") == 1
     assert await story.waiting() == {"b": -story.now, "later": 9 * SECOND}

@@ -2,7 +2,6 @@
 
 import asyncio
 import contextvars
-import threading
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -10,7 +9,6 @@ import pytest
 
 from quotaflow.model import Status
 from quotaflow.runner.execute import Executor
-from quotaflow.runner.options import NO_LIMITS
 from quotaflow.runner.sessions import Sessions
 from quotaflow.runs import Outcome
 from quotaflow.timing import ManualClock
@@ -232,12 +230,10 @@ async def test_no_asyncio_task_is_left_when_a_run_has_ended(executor: Executor) 
     assert asyncio.all_tasks() == {asyncio.current_task()}
 
 
-async def test_a_person_who_ends_the_process_is_not_taken_for_an_outcome(executor: Executor) -> None:
-    async def job() -> None:
-        raise KeyboardInterrupt
-
-    with pytest.raises(KeyboardInterrupt):  # as asyncio passes it on from any task
-        await executor._body(task_of(job), a_run(), NO_LIMITS, threading.Event())
+async def test_a_task_cannot_pretend_that_a_person_ends_the_process(run_raising: RunRaising) -> None:
+    """A person's Ctrl-C is a signal, which the daemon hears itself."""
+    outcome = await run_raising(KeyboardInterrupt())
+    assert (outcome.status, outcome.error_type) == (Status.FAILED, "KeyboardInterrupt")
 
 
 async def test_a_run_is_named_in_the_list_of_asyncio_tasks(executor: Executor) -> None:

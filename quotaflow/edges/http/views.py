@@ -213,7 +213,7 @@ def task_shown(view: TaskView, last: Trace | None) -> TaskShown:
         timezone=row.timezone,
         enabled=row.enabled,
         paused=row.paused,
-        skip_at=iso_or_none(row.skip_us),
+        skip_at=iso_or_none(row.skip_us if row.skip_us in view.next_us else None),
         rate_limit=row.rate_limit,
         rate_override=row.rate_override,
         next_runs=[iso(moment) for moment in view.next_us],
