@@ -24,7 +24,7 @@ local STATES = { refund = 'refunded', settle = 'settled', release = 'released', 
 if not STATES[act] or not lifetime_ms or lifetime_ms < 1 then return redis.error_reply('INVALID act') end
 local now = now_us()
 local record = read_request(redis.call('GET', KEYS[5]))
-if not record and ARGV[6] == '1' then record = { state = 'charged', event = '-', after = '0', parts = ARGV[5] } end
+if not record and ARGV[6] == '1' then record = { state = 'charged', event = '-', after = '0', text = ARGV[5] } end
 local requests = open_requests(KEYS[3], now)
 
 local function remember(event, after, parts)

@@ -35,6 +35,9 @@ class Wire:
                 await connection.disconnect(nowait=True)
                 raise_if_cancelled()
                 await asyncio.sleep(0.02 + random.random() * 0.05)  # noqa: S311  jitter
+            except BaseException:  # whoever wanted it has gone
+                await connection.disconnect(nowait=True)
+                raise
             else:
                 return connection
         return self._idle.pop()

@@ -30,6 +30,6 @@ def test_fifteen_seconds_of_chaos_break_no_invariant(store: str) -> None:
 @pytest.mark.timeout(300)
 @pytest.mark.parametrize("plant", sorted(PLANTS))
 def test_a_planted_bug_raises_the_alarm(plant: str) -> None:
-    done = chaos("--seconds", "12", "--seed", "1", "--plant", plant)
+    done = chaos("--seconds", "20", "--seed", "1", "--plant", plant)
     assert done.returncode == 1, done.stdout + done.stderr
     assert "VIOLATION" in done.stdout
