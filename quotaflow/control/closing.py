@@ -5,7 +5,7 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from quotaflow import facts
-from quotaflow.control.plans import next_attempt, opening, plan_text, put_back, run_of, with_try
+from quotaflow.control.plans import identity, next_attempt, opening, plan_text, put_back, run_of, with_try
 from quotaflow.errors import QuotaflowError
 from quotaflow.limiter.admission import Admission
 from quotaflow.limiter.claims import Closing, PutBack
@@ -138,14 +138,7 @@ def closing_fact(outcome: Outcome, instance: str) -> str:
     """Write the journal line of an ended run."""
     run = outcome.run
     fields: dict[str, facts.Value] = {
-        "run": run.run_id,
-        "task": run.task_id,
-        "quota": run.quota_id,
-        "trigger": run.trigger,
-        "at": run.scheduled_for_us,
-        "cost": run.charged_micro,
-        "attempt": run.attempt,
-        "instance": instance,
+        **identity(run, instance),
         "plan": None if outcome.status.is_final else plan_text(run.plan),
         "tries": with_try(run.plan.tries, outcome) if run.plan.tries else None,
         "claimed": run.claimed_us,
@@ -238,14 +231,12 @@ class Leases:
 
 def after_loss(opened: str, run_id: str, instance: str, now_us: int) -> Closing:
     """Decide what becomes of a run that nobody is working on any more, from the line that opened it."""
-    if not opened:
-        fact = facts.encode(
-            facts.CLOSE, {"run": run_id, "status": Status.LOST}
-        )  # a dead letter: nothing is known
+    try:
+        run, (_, fields) = run_of(opened), facts.decode(opened)
+    except (KeyError, ValueError, TypeError):  # nothing is known of it: its end becomes a dead letter
+        fact = facts.encode(facts.CLOSE, {"run": run_id, "status": Status.LOST})
         return Closing(run_id, fact, run_id, expired=True)
-    run = run_of(opened)
     crashes = run.plan.crashes + 1
-    _, fields = facts.decode(opened)
     where = Closing(run_id, "", run.task_id, run.quota_id, run.leg, expired=True)
     ended: dict[str, facts.Value] = {
         **{key: value for key, value in fields.items() if key != "plan"},

@@ -17,8 +17,13 @@ _KEPT = tuple(field for field in Plan._fields if field != "tries")
 
 def opening(run: Run, instance: str, *, kind: str = facts.OPEN) -> str:
     """Write the line that opens a run; the script adds status, reason and moments. `kind` CLOSE moves one on."""
-    plan = run.plan
-    fields: dict[str, facts.Value] = {
+    fields = {**identity(run, instance), "plan": plan_text(run.plan), "tries": run.plan.tries}
+    return facts.encode(kind, fields)
+
+
+def identity(run: Run, instance: str) -> dict[str, facts.Value]:
+    """Return what every line about a run says of it."""
+    return {
         "run": run.run_id,
         "task": run.task_id,
         "quota": run.quota_id,
@@ -27,10 +32,7 @@ def opening(run: Run, instance: str, *, kind: str = facts.OPEN) -> str:
         "cost": run.charged_micro,
         "attempt": run.attempt,
         "instance": instance,
-        "plan": plan_text(plan),
-        "tries": plan.tries,
     }
-    return facts.encode(kind, fields)
 
 
 def reopening(row: Trace, *, kind: str = facts.OPEN) -> str:

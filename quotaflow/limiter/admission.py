@@ -160,9 +160,8 @@ class Admission:
             for (run_id, due), (line, since) in zip(found, kept, strict=True)
             if line
         ]
-        if len(waiting) < len(
-            found
-        ):  # a run is put here with its line, in one act: without one it is nothing
+        if len(waiting) < len(found):
+            # A run is put here with its line, in one act: without one it is nothing.
             known = {run.run_id for run in waiting}
             async with reaching(self._client):
                 await self._client.zrem(keys.DUE, *[run_id for run_id, _ in found if run_id not in known])

@@ -8,7 +8,7 @@ from quotaflow import facts
 from quotaflow.amounts import MICRO
 from quotaflow.control.closing import after_loss
 from quotaflow.control.plans import opening, run_of
-from quotaflow.journal.fold import trace
+from quotaflow.journal.fold import Fact, fold, trace
 from quotaflow.model import Reason, Status, Trigger
 from quotaflow.runs import Plan, Run
 
@@ -62,3 +62,10 @@ def test_a_run_that_keeps_killing_its_daemon_is_dead_with_the_reason() -> None:
 def test_a_line_that_opens_a_run_can_be_read_again(plan: Plan) -> None:
     run = Run("r1", "任务 1", Trigger.MANUAL, None, 0, None, 0, 2, plan)
     assert run_of(opening(run, "me")) == run
+
+
+@pytest.mark.parametrize("line", ["", "open", "open what", "open run=r1 task=t trigger=never attempt=1"])
+def test_a_line_that_cannot_be_read_ends_as_a_dead_letter_and_not_the_daemon(line: str) -> None:
+    closing = after_loss(line, "r1", "me", NOW)
+    assert (closing.run_id, closing.expired, closing.again) == ("r1", True, None)
+    assert [letter.event_id for letter in fold([Fact("r1.close", closing.fact)]).dead] == ["r1.close"]
