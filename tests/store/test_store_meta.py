@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from quotaflow.errors import Conflict, Recovering, Unavailable
-from quotaflow.store import Store
+from quotaflow.store import Store, fence
 from tests.store.conftest import sqlite_url
 from tests.store.rows import cut_off_all_others
 
@@ -53,6 +53,17 @@ async def test_the_fence_keeps_everybody_else_out_until_the_deadline(url: str) -
         pass
     await holder.close()
     await waiter.close()
+
+
+async def test_the_fence_may_be_let_go_while_a_beat_is_under_way(
+    postgres: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(fence, "BEATS", 1_000_000)  # a beat is always under way
+    store = await Store.open(postgres)
+    for milliseconds in range(10):
+        async with store.fence_lock():
+            await asyncio.sleep(milliseconds / 1000)
+    await store.close()
 
 
 async def test_the_fence_outlasts_the_deadline_of_a_call_and_leaves_the_store_usable(url: str) -> None:
