@@ -1,7 +1,9 @@
 """Servers that tests ask for by name; each is started once for a run, when the first test wants it."""
 
 from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
 
+import certifi
 import pytest
 from hypothesis import HealthCheck, settings
 
@@ -12,6 +14,17 @@ settings.register_profile("search", deadline=None, suppress_health_check=[Health
 # The same examples in every run: what is green stays green until something changes. `search` looks for new ones.
 settings.register_profile("same", settings.get_profile("search"), derandomize=True, database=None)
 settings.load_profile("same")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def one_authority(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Let HTTP clients trust one authority: nobody here speaks TLS, and to read them all takes each client 30 ms."""
+    end = "-----END CERTIFICATE-----\n"
+    file = tmp_path_factory.mktemp("tls") / "authority.pem"
+    file.write_text(Path(certifi.where()).read_text(encoding="utf-8").split(end)[0] + end)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("SSL_CERT_FILE", str(file))
+        yield
 
 
 @pytest.fixture(scope="session")

@@ -9,6 +9,7 @@ import pytest
 from quotaflow.model import make_quota
 from quotaflow.runner.registry import REGISTRY, Registry
 from quotaflow.settings import Settings, load
+from tests.stores import furnish
 
 MakeSettings = Callable[..., Settings]
 
@@ -33,6 +34,8 @@ def make_settings(tmp_path: Path) -> MakeSettings:
     ) -> Settings:
         (tmp_path / "config.toml").write_text("")
         flags.setdefault("data_dir", str(tmp_path / "data"))
+        if "store__url" not in flags:
+            furnish(Path(flags["data_dir"]))
         settings = load(tmp_path / "config.toml", environ={}, redis__url=url, **flags)
         defined = [
             make_quota(id=name, capacity=capacity, refill_rate=rate)

@@ -132,7 +132,7 @@ async def test_redis_gone_and_back_keeps_the_ticks_and_says_so_meanwhile(
             server.start()
             began = asyncio.get_running_loop().time()
             await until(lambda: ready(qf))
-            assert asyncio.get_running_loop().time() - began < 2
+            assert asyncio.get_running_loop().time() - began < 5
             traces = TraceFilter(task_id="t", status=Status.OK)
             await until(lambda: enough(qf, traces, 4))
             moments = sorted(

@@ -19,6 +19,7 @@ from quotaflow.model import Quota
 from quotaflow.runner.registry import REGISTRY
 from quotaflow.settings import Settings, load
 from tests.servers import ValkeyProcess
+from tests.stores import furnish
 
 T = TypeVar("T")
 
@@ -96,6 +97,7 @@ def settings_for(valkey: ValkeyProcess, directory: Path, **flags: Any) -> Settin
     config = directory / "config.toml"
     config.write_text("")
     flags = {"data_dir": str(directory / "data"), "redis__url": valkey.url, "http__port": 0, **flags}
+    furnish(Path(flags["data_dir"]))
     return load(config, environ={}, **flags)
 
 

@@ -34,9 +34,9 @@ async def test_three_daemons_one_killed_half_way_run_every_tick_once(
         for name in ("one", "two", "three"):
             arguments = (valkey.url, postgres, str(tmp_path / name), str(TASKS))
             daemons.append(await stack.enter_async_context(python("tests.processes.ticking", *arguments)))
-        await asyncio.sleep(4)  # real seconds: three real daemons have to live through them
+        await asyncio.sleep(3)  # real seconds: three real daemons have to live through them
         await kill(daemons[0])
-        await asyncio.sleep(4)
+        await asyncio.sleep(3)
         for daemon in daemons[1:]:
             await stop(daemon)
     async with sql(postgres) as connection:
@@ -56,7 +56,7 @@ async def test_three_daemons_one_killed_half_way_run_every_tick_once(
         doubles = await connection.fetchval("SELECT count(*) FROM dead_letters")
     assert len(rows) == TASKS
     assert {(row["ticks"], row["moments"]) for row in rows} == {(rows[0]["due"], rows[0]["due"])}
-    assert rows[0]["due"] >= 6
+    assert rows[0]["due"] >= 4, "two of the six seconds may pass before all have begun"
     assert doubles == 0
 
 

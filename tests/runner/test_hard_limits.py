@@ -38,7 +38,7 @@ async def test_a_hard_limit_ends_an_async_def(executor: Executor) -> None:
     outcome = await outcome_of(executor, job, time_limit=0.03)
     assert ending(outcome) == HARD_TIMEOUT
     assert outcome.error == "time limit of 0.03 s exceeded"
-    assert 30 <= outcome.latency_ms < 1_000
+    assert 30 <= outcome.latency_ms < 5_000
     assert ended == [asyncio.CancelledError]
 
 
@@ -95,7 +95,7 @@ async def test_a_task_that_ignores_its_cancellation_is_left_to_itself(
     put(pool, "a")
     put(pool, "b", "quick")
     running = asyncio.create_task(pool.run())
-    async with asyncio.timeout(1):
+    async with asyncio.timeout(10):
         while len(outbox.outcomes) < 2:
             await asyncio.sleep(0.005)
     told = [(outcome.run.run_id, outcome.status) for outcome in outbox.outcomes]

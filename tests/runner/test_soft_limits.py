@@ -110,7 +110,7 @@ async def test_a_soft_limit_ends_a_task_wherever_it_waits(executor: Executor, jo
     outcome = await outcome_of(executor, job, soft_time_limit=SOFT, time_limit=5)
     assert ending(outcome) == SOFT_TIMEOUT
     assert outcome.error == "soft time limit of 0.02 s exceeded"
-    assert SOFT <= time.monotonic() - began < 1
+    assert SOFT <= time.monotonic() - began < 4
 
 
 async def test_a_task_that_catches_it_ends_on_its_own_terms(executor: Executor) -> None:

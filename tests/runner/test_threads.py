@@ -45,7 +45,7 @@ async def test_a_cancelled_wait_ends_at_once_and_leaves_the_thread_alone() -> No
     began = time.monotonic()
     with pytest.raises(asyncio.CancelledError):
         await waiting
-    assert time.monotonic() - began < 1
+    assert time.monotonic() - began < 5
     may_end.set()
     assert await asyncio.to_thread(ended.wait, 10)
 

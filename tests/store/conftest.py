@@ -1,7 +1,6 @@
 """Every store test runs on both databases, each time on an empty one."""
 
 import asyncio
-import shutil
 from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 
@@ -12,6 +11,7 @@ from quotaflow.store import Store
 from quotaflow.store.tables import metadata
 from quotaflow.timing import ManualClock
 from tests.servers import PostgresProcess
+from tests.stores import empty_tables, make_tables, sqlite_url
 
 DATABASES = ["sqlite", "postgresql"]
 
@@ -31,19 +31,10 @@ async def empty_url(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIter
 def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     """Give the URL of a database with empty tables; they are made once, it takes longer than a test."""
     if request.param == "sqlite":
-        shutil.copy(request.getfixturevalue("sqlite_with_tables"), tmp_path / "store.db")
+        (tmp_path / "store.db").write_bytes(empty_tables())
         return sqlite_url(tmp_path)
     clean_postgres: Callable[[], str] = request.getfixturevalue("clean_postgres")
     return clean_postgres()
-
-
-@pytest.fixture(scope="session")
-def sqlite_with_tables(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Make the file that tests get a copy of."""
-    directory = tmp_path_factory.mktemp("store")
-    with asyncio.Runner(loop_factory=asyncio.new_event_loop) as runner:
-        runner.run(_make_tables(sqlite_url(directory)))
-    return directory / "store.db"
 
 
 @pytest.fixture(scope="session")
@@ -52,7 +43,7 @@ def clean_postgres(postgres_server: PostgresProcess) -> Iterator[Callable[[], st
     database = postgres_server.database()
     with asyncio.Runner(loop_factory=asyncio.new_event_loop) as runner:
         url = runner.run(database.__aenter__())
-        runner.run(_make_tables(url))
+        runner.run(make_tables(url))
         yield lambda: runner.run(_emptied(url))
         runner.run(database.__aexit__(None, None, None))
 
@@ -62,10 +53,6 @@ async def _emptied(url: str) -> str:
     await connection.execute("".join(f"DELETE FROM {table};" for table in metadata.tables))
     await connection.close()
     return url
-
-
-async def _make_tables(url: str) -> None:
-    await (await Store.open(url)).close()
 
 
 @pytest.fixture
@@ -80,8 +67,3 @@ async def store(url: str, clock: ManualClock) -> AsyncIterator[Store]:
     opened = await Store.open(url, deadline_s=5, clock=clock)
     yield opened
     await opened.close()
-
-
-def sqlite_url(directory: Path) -> str:
-    """Name a file in the directory."""
-    return f"sqlite+aiosqlite:///{directory}/store.db"

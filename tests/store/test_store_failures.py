@@ -19,8 +19,8 @@ from quotaflow.records import Batch
 from quotaflow.store import Store
 from quotaflow.store import metrics as metrics_room
 from quotaflow.store.engine import Database
-from tests.store.conftest import sqlite_url
 from tests.store.rows import claim, cut_off_all_others, dump, ended, metrics
+from tests.stores import sqlite_url
 
 QUOTA = make_quota(id="q", capacity=10, refill_rate=1)
 
@@ -47,7 +47,7 @@ async def test_a_locked_database_is_unavailable_at_the_deadline_and_works_afterw
         start = time.monotonic()
         with pytest.raises(Unavailable, match=r"locked|did not answer|canceling statement"):
             await store.insert_quota(QUOTA)
-        assert time.monotonic() - start < 2
+        assert time.monotonic() - start < 4
     assert await store.insert_quota(QUOTA) == QUOTA
     await store.close()
 
@@ -64,7 +64,7 @@ async def test_waiting_writers_all_hear_at_their_deadline(url: str) -> None:
     async with locked(url):
         start = time.monotonic()
         heard = await asyncio.gather(*[store.insert_quota(QUOTA) for _ in range(20)], return_exceptions=True)
-        assert time.monotonic() - start < 2
+        assert time.monotonic() - start < 4
     assert {type(answer) for answer in heard} == {Unavailable}
     assert await store.insert_quota(QUOTA) == QUOTA
     await store.close()
@@ -77,7 +77,7 @@ async def test_a_slow_read_is_stopped_at_the_deadline(url: str) -> None:
     with pytest.raises(Unavailable):
         async with store._database.read() as connection:
             await connection.execute(text(endless))
-    assert time.monotonic() - start < 2
+    assert time.monotonic() - start < 4
     assert (await store.counts()).dead_letters == 0
     await store.close()
 

@@ -7,8 +7,8 @@ import pytest
 
 from quotaflow.errors import Conflict, Recovering, Unavailable
 from quotaflow.store import Store, fence
-from tests.store.conftest import sqlite_url
 from tests.store.rows import cut_off_all_others
+from tests.stores import sqlite_url
 
 
 async def test_the_store_id_is_made_once_and_differs_between_stores(
@@ -67,10 +67,10 @@ async def test_the_fence_may_be_let_go_while_a_beat_is_under_way(
 
 
 async def test_the_fence_outlasts_the_deadline_of_a_call_and_leaves_the_store_usable(url: str) -> None:
-    store = await Store.open(url, deadline_s=0.4)
+    store = await Store.open(url, deadline_s=1)
     async with store.fence_lock():
         await store.write_incarnation(1, "server-a")
-        await asyncio.sleep(0.3)  # a recovery takes longer than a call may
+        await asyncio.sleep(1.1)  # a recovery takes longer than a call may
         assert await store.read_incarnation() == (1, "server-a")
     await store.close()
 
