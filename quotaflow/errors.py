@@ -1,5 +1,6 @@
 """One tree of errors. Every leaf has a stable code; the edges map codes to HTTP status and exit code here, once."""
 
+from datetime import datetime
 from typing import ClassVar
 
 
@@ -70,6 +71,34 @@ class QuotaExceeded(QuotaflowError):
         super().__init__(message)
         self.quota_id = quota_id
         self.retry_after = retry_after
+
+
+class SecretUnavailable(QuotaflowError):
+    """The secret of an upstream key cannot be had: its variable, its file or the key that decrypts it is missing."""
+
+    code = "secret_unavailable"
+    status = 409
+    exit_code = 2
+
+
+class NoUpstreamKey(QuotaflowError):
+    """No key of a provider's pool has the units, or may be used now.
+
+    `retry_after`: seconds until one may be again, None when nobody knows. `resets_at`: when the provider's plan begins
+    again, None when it never does or nobody said.
+    """
+
+    code = "no_upstream_key"
+    status = 503
+    exit_code = 1
+
+    def __init__(
+        self, message: str, *, provider: str, retry_after: float | None, resets_at: datetime | None
+    ) -> None:
+        super().__init__(message)
+        self.provider = provider
+        self.retry_after = retry_after
+        self.resets_at = resets_at
 
 
 class IdempotencyConflict(QuotaflowError):

@@ -16,6 +16,8 @@ from quotaflow.errors import ConfigError
 from quotaflow.log import printable
 from quotaflow.model import Quota
 from quotaflow.settings_quotas import quotas_of, unknown
+from quotaflow.settings_section import Section
+from quotaflow.settings_upstream import ProviderSettings, Upstream, providers_of
 from quotaflow.settings_values import (
     Http,
     Journal,
@@ -24,7 +26,6 @@ from quotaflow.settings_values import (
     Retention,
     Runner,
     Scheduler,
-    Section,
     Settings,
     Store,
     Tasks,
@@ -34,6 +35,7 @@ __all__ = [
     "Http",
     "Journal",
     "Log",
+    "ProviderSettings",
     "Redis",
     "Retention",
     "Runner",
@@ -41,12 +43,14 @@ __all__ = [
     "Settings",
     "Store",
     "Tasks",
+    "Upstream",
     "load",
 ]
 
 DEFAULT_PATH = Path("config.toml")
 ADMIN_TOKEN = "QUOTAFLOW_ADMIN_TOKEN"  # noqa: S105  the variable's name
 ACCESS_TOKEN = "QUOTAFLOW_ACCESS_TOKEN"  # noqa: S105  the same; it is the command line's
+UPSTREAM_SECRET_KEY = "QUOTAFLOW_UPSTREAM__SECRET_KEY"  # noqa: S105  the same; it encrypts upstream keys
 MIN_ADMIN_TOKEN = 16  # characters
 
 _SECTIONS: dict[str, type[Section]] = {
@@ -54,12 +58,19 @@ _SECTIONS: dict[str, type[Section]] = {
     for name, field in Settings.model_fields.items()
     if isinstance(field.annotation, type) and issubclass(field.annotation, Section)
 }
+_SECRETS = {"admin_token": ADMIN_TOKEN, "upstream.secret_key": UPSTREAM_SECRET_KEY}  # the environment's alone
+_PROVIDERS = "upstream.providers"  # blocks: the file's alone
 _KEYS = (
     "data_dir",
-    *(f"{name}.{key}" for name, section in _SECTIONS.items() for key in section.model_fields),
+    *(
+        key
+        for name, section in _SECTIONS.items()
+        for key in (f"{name}.{field}" for field in section.model_fields)
+        if key not in (*_SECRETS, _PROVIDERS)
+    ),
 )
 _PREFIX = "QUOTAFLOW_"
-_NAMES = {_PREFIX + key.replace(".", "__").upper(): key for key in _KEYS}
+_NAMES = {_PREFIX + key.replace(".", "__").upper(): key for key in (*_KEYS, "upstream.secret_key")}
 _ENV_KEYS = [name.removeprefix(_PREFIX) for name in (*_NAMES, ADMIN_TOKEN, ACCESS_TOKEN)]
 _FILE_NAMES = (*_KEYS, *_SECTIONS, "quotas")
 _SEED_NAMES = {
@@ -94,6 +105,7 @@ def load(path: Path | None = None, *, environ: Mapping[str, str] = os.environ, *
     file = printable(str(path or DEFAULT_PATH))
     document = _document(path, file, problems)
     quotas = quotas_of(document.pop("quotas", []), file, problems)
+    providers = providers_of(_popped(document, _PROVIDERS), file, problems)
     given = [
         *_from_file(document, file, problems),
         *_from_environ(environ, problems),
@@ -101,7 +113,8 @@ def load(path: Path | None = None, *, environ: Mapping[str, str] = os.environ, *
     ]
     if not any(item.key == "data_dir" for item in given):
         given.append(_default_data_dir(environ))
-    settings = _settings(_values(given, problems), quotas, _admin_token(environ, problems))
+    values = _values(given, problems) | {_PROVIDERS: providers}
+    settings = _settings(values, quotas, _admin_token(environ, problems))
     problems += _conflicts(settings, {item.key: item.where for item in given})
     if problems:
         raise ConfigError("\n".join(problems))
@@ -129,10 +142,18 @@ def _from_file(document: dict[str, Any], file: str, problems: list[str]) -> Iter
             yield _Given(key, f"{file}: {key}", value)
         elif key in _SECTIONS:
             problems.append(f"{file}: {key} must be a section; write [{key}] and its keys below it")
-        elif key == "admin_token":
-            problems.append(f"{file}: a secret does not belong here; set {ADMIN_TOKEN} in the environment")
+        elif key in _SECRETS:
+            problems.append(f"{file}: a secret does not belong here; set {_SECRETS[key]} in the environment")
         else:
-            problems.append(f"{file}: {unknown(key, _KEYS if '.' in key else _FILE_NAMES)}")
+            known = (*_KEYS, _PROVIDERS) if "." in key else _FILE_NAMES
+            problems.append(f"{file}: {unknown(key, known)}")
+
+
+def _popped(document: dict[str, Any], key: str) -> object:
+    """Take the blocks of a section out of the document; none when there are none."""
+    name, _, blocks = key.partition(".")
+    section = document.get(name)
+    return section.pop(blocks, []) if isinstance(section, dict) else []
 
 
 def _flat(document: dict[str, Any]) -> Iterator[tuple[str, object]]:

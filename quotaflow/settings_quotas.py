@@ -7,13 +7,13 @@ from typing import Any
 from quotaflow.errors import InvalidInput
 from quotaflow.log import printable
 from quotaflow.model import KIND_FIELDS, Quota, QuotaKind, foreign_fields, make_quota
-from quotaflow.settings_values import is_zone
+from quotaflow.settings_section import is_zone
 
 # What stands in for a bad field of a quota, so that its other fields are checked too.
 _QUOTA_SOUND: dict[str, Any] = {"id": "x", "name": None, "enabled": True, "kind": QuotaKind.BUCKET}
 _KIND_SOUND: dict[str, Any] = {
     "capacity": 1, "refill_rate": 0, "total": 1, "reset_cron": None, "timezone": None,
-    "max_concurrent": None,
+    "max_concurrent": None, "mirrors": None,
 }  # fmt: skip
 
 
@@ -44,6 +44,8 @@ def _quota_problems(table: dict[str, Any], path: str) -> Iterator[str]:
         yield f'{path}.{key} is not for a quota of kind "{kind}"; remove it'
     others = [key for key in table if key not in (*_QUOTA_SOUND, *_KIND_SOUND)]
     yield from (unknown(key, known, f"{path}.") for key in others)
+    if "mirrors" in table:
+        needed = tuple(key for key in needed if key != "total")
     yield from (f"{path}.{key} is missing; add it" for key in ("id", *needed) if key not in table)
     sound = {key: value for key, value in (_QUOTA_SOUND | _KIND_SOUND).items() if key in known}
     fields = sound | {key: value for key, value in table.items() if key in known} | {"kind": kind}

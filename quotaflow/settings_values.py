@@ -1,63 +1,33 @@
 """The settings as values: every key with its type, default, range, and the words that say what it must be."""
 
-import re
 from pathlib import Path
-from typing import Annotated, Any, Literal
-from urllib.parse import quote, unquote, urlsplit
-from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+from typing import Annotated, Literal
+from urllib.parse import quote
 
-from pydantic import (
-    AfterValidator,
-    BaseModel,
-    BeforeValidator,
-    ConfigDict,
-    Field,
-    PlainValidator,
-    SecretStr,
-)
+from pydantic import AfterValidator, BeforeValidator, Field, PlainValidator, SecretStr
 
 from quotaflow.errors import InvalidInput
 from quotaflow.model import Quota
 from quotaflow.rates import parse_rate
+from quotaflow.settings_section import Section, check_url, seconds, whole, zone_name
+from quotaflow.settings_upstream import Upstream
 
 _ENCODED = " (special characters in a password percent-encoded)"
 
 
-def _whole(default: int | None, low: int, high: int, unit: str) -> Any:
-    return Field(
-        default=default, ge=low, le=high, description=f"a whole number of {unit} from {low} to {high}"
-    )
-
-
-def _seconds(default: float, low: float, high: float) -> Any:
-    return Field(
-        default=default, ge=low, le=high, description=f"a number of seconds from {low:g} to {high:g}"
-    )
-
-
-def _check_url(url: str, pattern: str) -> str:
-    """ValueError unless it matches and its port, if any, is one. The text may hold a password."""
-    if not re.fullmatch(pattern, url) or not url.isprintable() or "\0" in unquote(url):
-        raise ValueError
-    parts = urlsplit(url)
-    if parts.port == 0 or parts.netloc.endswith(":"):  # reading what is no port raises ValueError too
-        raise ValueError
-    return url
-
-
 def _redis_url(url: str) -> str:
-    return _check_url(url, r"embedded|rediss?://(\S*@)?[^\s/?#@:][^\s@]*|unix://\S*/\S+")
+    return check_url(url, r"embedded|rediss?://(\S*@)?[^\s/?#@:][^\s@]*|unix://\S*/\S+")
 
 
 def _database_url(url: str) -> str:
     for scheme, full in (("postgresql://", "postgresql+asyncpg://"), ("sqlite://", "sqlite+aiosqlite://")):
         if url.startswith(scheme):
             url = full + url.removeprefix(scheme)
-    return _check_url(url, r"|[a-z0-9+]+://\S+")
+    return check_url(url, r"|[a-z0-9+]+://\S+")
 
 
 def _store_url(url: str) -> str:
-    return _check_url(_database_url(url), r"|postgresql\+asyncpg://\S+|sqlite\+aiosqlite:///\S+")
+    return check_url(_database_url(url), r"|postgresql\+asyncpg://\S+|sqlite\+aiosqlite:///\S+")
 
 
 def _directory(value: object) -> Path:
@@ -68,21 +38,6 @@ def _directory(value: object) -> Path:
         return Path(value).expanduser().absolute()
     except RuntimeError as error:  # "~someone" who does not exist
         raise ValueError from error
-
-
-def _zone(name: str) -> str:
-    try:
-        return ZoneInfo(name).key
-    except (ZoneInfoNotFoundError, OSError) as error:  # OSError: "Europe" is a directory
-        raise ValueError from error
-
-
-def is_zone(name: object) -> bool:
-    """Say whether a time zone has this name."""
-    try:
-        return isinstance(name, str) and bool(_zone(name))
-    except ValueError:
-        return False
 
 
 def _rate_limit(text: str) -> str:
@@ -101,14 +56,6 @@ def _nothing_for_zero(value: int | None) -> int | None:
     return value or None
 
 
-class Section(BaseModel):
-    """A frozen group of keys. A key's description completes the sentence "it must be ..."."""
-
-    model_config = ConfigDict(
-        frozen=True, extra="forbid", strict=True, allow_inf_nan=False, hide_input_in_errors=True
-    )
-
-
 class Redis(Section):
     """The server that holds the live state. `port`: loopback port of the embedded server, None for none."""
 
@@ -122,7 +69,7 @@ class Redis(Section):
         default=None, ge=0, le=65535, description="a port from 1 to 65535, or 0 for none"
     )
     persistence: Literal["require", "warn", "enable"] = "require"
-    deadline_s: float = _seconds(2.0, 0.05, 60)
+    deadline_s: float = seconds(2.0, 0.05, 60)
 
 
 class Store(Section):
@@ -174,10 +121,10 @@ class Http(Section):
 class Scheduler(Section):
     """How moments are found. A tick later than `misfire_grace_s` is missed."""
 
-    timezone: Annotated[str, AfterValidator(_zone)] = Field(
+    timezone: Annotated[str, AfterValidator(zone_name)] = Field(
         default="UTC", description="the name of a time zone, like UTC or Asia/Shanghai"
     )
-    misfire_grace_s: float = _seconds(60.0, 0, 604_800)
+    misfire_grace_s: float = seconds(60.0, 0, 604_800)
 
 
 class Runner(Section):
@@ -186,12 +133,12 @@ class Runner(Section):
     `time_limit`, `soft_time_limit` and `rate_limit` are for tasks that name none; None, 0 or empty is no limit.
     """
 
-    concurrency: int = _whole(50, 1, 10_000, "runs")
-    queue_size: int = _whole(1000, 1, 1_000_000, "runs")
-    waiting_max: int = _whole(100_000, 1, 10_000_000, "runs")
-    shutdown_grace_s: float = _seconds(10.0, 0, 3600)
-    time_limit: float = _seconds(0.0, 0, 604_800)
-    soft_time_limit: float = _seconds(0.0, 0, 604_800)
+    concurrency: int = whole(50, 1, 10_000, "runs")
+    queue_size: int = whole(1000, 1, 1_000_000, "runs")
+    waiting_max: int = whole(100_000, 1, 10_000_000, "runs")
+    shutdown_grace_s: float = seconds(10.0, 0, 3600)
+    time_limit: float = seconds(0.0, 0, 604_800)
+    soft_time_limit: float = seconds(0.0, 0, 604_800)
     rate_limit: Annotated[str, AfterValidator(_rate_limit)] = Field(
         default="", description='empty (no limit), or like "10/s", "100/m" or "0.5/h"'
     )
@@ -200,25 +147,25 @@ class Runner(Section):
 class Journal(Section):
     """How facts reach SQL, and how many may wait; how long, and how many, request ids of callers are remembered."""
 
-    flush_every_s: float = _seconds(1.0, 0.01, 60)
-    batch: int = _whole(500, 1, 10_000, "facts")
-    log_queue_cap: int = _whole(10_000, 1, 100_000_000, "facts")
-    sync_queue_cap: int = _whole(10_000, 1, 100_000_000, "quotas and tokens")
-    backlog_max: int = _whole(1_000_000, 1, 100_000_000, "facts")
-    request_ttl_s: float = _seconds(3600.0, 120, 604_800)
-    request_records_max: int = _whole(1_000_000, 1, 100_000_000, "request ids")
-    trace_calls_per_s: int = _whole(200, 0, 100_000, "calls")
+    flush_every_s: float = seconds(1.0, 0.01, 60)
+    batch: int = whole(500, 1, 10_000, "facts")
+    log_queue_cap: int = whole(10_000, 1, 100_000_000, "facts")
+    sync_queue_cap: int = whole(10_000, 1, 100_000_000, "quotas and tokens")
+    backlog_max: int = whole(1_000_000, 1, 100_000_000, "facts")
+    request_ttl_s: float = seconds(3600.0, 120, 604_800)
+    request_records_max: int = whole(1_000_000, 1, 100_000_000, "request ids")
+    trace_calls_per_s: int = whole(200, 0, 100_000, "calls")
 
 
 class Retention(Section):
     """How long the ledger, traces, metrics and dead letters are kept, and how they are removed: `batch` at a time."""
 
     enabled: bool = Field(default=True, description="true or false")
-    days: int = _whole(180, 1, 36_500, "days")
+    days: int = whole(180, 1, 36_500, "days")
     every_hours: float = Field(
         default=24.0, gt=0, le=87_600, description="a number of hours above 0, at most 87600"
     )
-    batch: int = _whole(10_000, 1, 1_000_000, "rows")
+    batch: int = whole(10_000, 1, 1_000_000, "rows")
 
 
 class Log(Section):
@@ -240,6 +187,7 @@ class Settings(Section):
     runner: Runner = Runner()
     journal: Journal = Journal()
     retention: Retention = Retention()
+    upstream: Upstream = Upstream()
     log: Log = Log()
     quotas: tuple[Quota, ...] = ()
     admin_token: SecretStr | None = None

@@ -190,7 +190,7 @@ def test_the_sample_file_tells_every_range() -> None:
             words = rf"{bounds[1]} to {bounds[2]}\b(?:[^\n]*\n# )*[^\n]*\n#{name} = "
             assert re.search(words, text[section]), key
             checked += 1
-    assert checked == 20
+    assert checked == 23
 
 
 def test_the_quotas_shown_in_the_sample_file_can_be_used() -> None:

@@ -1,14 +1,12 @@
 """Whether a failed attempt is tried again, and when. The words are tenacity's, and so are the waits."""
 
-import math
-from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
+from datetime import datetime
 
 import tenacity
 from tenacity.wait import wait_base
 
+from quotaflow.answers import asked_delay_s
 from quotaflow.errors import RegistrationError
 
 MAX_ATTEMPTS = 100  # each one and its error stand in the trace
@@ -57,28 +55,3 @@ class Retry:
         state.attempt_number = attempt
         state.set_exception((type(error), error, error.__traceback__))  # wait_exception asks for it
         return min(max(self.wait(state), asked_delay_s(error, now)), LONGEST_WAIT_S)
-
-
-def asked_delay_s(error: BaseException, now: datetime) -> float:
-    """Return how long the other side asked us to wait, in seconds; 0 if it did not say."""
-    given = getattr(error, "retry_after", None)
-    if given is None:
-        headers = getattr(getattr(error, "response", error), "headers", None)
-        given = headers.get("Retry-After") if isinstance(headers, Mapping) else None
-    if given is None or isinstance(given, bool):
-        return 0.0
-    try:
-        seconds = float(given)
-    except (TypeError, ValueError, OverflowError):
-        return _until(given, now)
-    return max(0.0, seconds) if math.isfinite(seconds) else 0.0
-
-
-def _until(text: object, now: datetime) -> float:
-    """Read an HTTP date (RFC 9110, 10.2.3)."""
-    try:
-        moment = parsedate_to_datetime(str(text))
-    except (ValueError, OverflowError):  # the latter for years and zones of many digits
-        return 0.0
-    moment = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
-    return max(0.0, (moment - now).total_seconds())

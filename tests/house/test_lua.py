@@ -53,6 +53,7 @@ def test_the_assembled_text_carries_its_incarnation_and_flags(name: str) -> None
     assert "\n-- incarnation 7\n" in text
     assert assemble(name, 8).sha != assemble(name, 7).sha
     frees = {"adjust", "cancel", "finish", "trim", "recover", "refund", "release", "lease", "beat", "slot"}
+    frees |= {"hold", "settle", "pool"}
     assert ("flags=allow-oom" in text.split("\n")[0]) == (name in frees), (
         "what frees or ends may run out of memory"
     )

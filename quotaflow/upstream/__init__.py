@@ -1,0 +1,1 @@
+"""Upstream keys: where their secrets are, and what their services say of their balances."""

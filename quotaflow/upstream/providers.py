@@ -1,0 +1,82 @@
+"""Which services there are, and how each is asked. A plug-in brings another kind by an entry point."""
+
+from collections.abc import Callable, Iterable, Mapping
+from importlib import import_module
+from importlib.metadata import EntryPoint, entry_points
+from typing import Protocol
+
+import httpx
+
+from quotaflow.balances import Usage
+from quotaflow.errors import ConfigError
+from quotaflow.log import printable
+from quotaflow.settings_upstream import ProviderSettings
+
+GROUP = "quotaflow.providers"
+BUILT_IN = {
+    "http_json": "quotaflow.upstream.http_json:HttpJson",
+    "tavily": "quotaflow.upstream.tavily:Tavily",
+}
+
+
+class BadAnswer(ValueError):
+    """A service's answer holds no figures. Its one line never repeats the answer."""
+
+
+class Provider(Protocol):
+    """One service. Neither method does I/O.
+
+    A plug-in is a callable `(ProviderSettings) -> Provider` under the entry point group `quotaflow.providers`,
+    named by its kind.
+    """
+
+    name: str
+
+    def request(self, secret: str) -> httpx.Request:
+        """Make the request that asks for the balance of a key. The secret stands in a header, never in the URL."""
+        ...
+
+    def usage(self, answer: object) -> Usage:
+        """Read the answer: JSON, its whole numbers as int, others as Decimal.
+
+        :raises BadAnswer: the figures are not in it.
+        """
+        ...
+
+
+def load(settings: Mapping[str, ProviderSettings]) -> dict[str, Provider]:
+    """Make the providers of the settings, by name.
+
+    :raises ConfigError: a kind that nobody brings, or a plug-in that fails.
+    """
+    return {name: _made(one) for name, one in settings.items()}
+
+
+def get(settings: ProviderSettings, secret: str) -> httpx.Request:
+    """Make a GET of the provider's URL, the secret in its header."""
+    value = settings.header_value.replace("{key}", secret)
+    headers = {"Accept": "application/json", "User-Agent": "quotaflow", settings.header: value}
+    return httpx.Request("GET", settings.url, headers=headers)
+
+
+def _made(settings: ProviderSettings) -> Provider:
+    where = f'upstream provider "{printable(settings.name)}" of kind "{settings.kind}"'
+    try:
+        maker = _maker(settings.kind)
+        if maker is not None:
+            return maker(settings)
+    except Exception as error:
+        words = f"{where}: its plug-in in {GROUP} failed ({type(error).__name__}); repair it or remove the provider"
+        raise ConfigError(words) from error
+    raise ConfigError(
+        f"{where}: no entry point in {GROUP} has this name; install its plug-in or correct the kind"
+    )
+
+
+def _maker(kind: str) -> Callable[[ProviderSettings], Provider] | None:
+    """Find who makes providers of a kind; what comes with us is there without being installed."""
+    if kind in BUILT_IN:
+        module, _, name = BUILT_IN[kind].partition(":")
+        return getattr(import_module(module), name)  # type: ignore[no-any-return]
+    found: Iterable[EntryPoint] = entry_points(group=GROUP, name=kind)
+    return next((point.load() for point in found), None)

@@ -1,0 +1,65 @@
+"""A stand-in service, and a way to ask it."""
+
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass
+
+import pytest
+import tenacity
+from tenacity.wait import wait_base
+
+from quotaflow.balances import Asked
+from quotaflow.examples.upstream_service import Account, Behaviour, UpstreamService
+from quotaflow.settings_upstream import ProviderSettings
+from quotaflow.timing import Clock, SystemClock
+from quotaflow.upstream.asking import Ask, Asker
+from quotaflow.upstream.providers import Provider, load
+
+NO_WAIT = tenacity.wait_none()
+
+
+@dataclass
+class Upstream:
+    """A service that listens, and its keys."""
+
+    service: UpstreamService
+    url: str
+
+    def provider(self, path: str = "/usage") -> Provider:
+        return load({"t": ProviderSettings("t", "tavily", self.url + path)})["t"]
+
+    def asks(self, path: str = "/usage") -> list[Ask]:
+        provider = self.provider(path)
+        return [Ask(f"id-{key}", provider, key) for key in self.service.accounts]
+
+    def behave(self, *keys: str, **behaviour: object) -> None:
+        self.service.behave(keys, Behaviour(**behaviour))  # type: ignore[arg-type]
+
+    async def ask(
+        self,
+        asks: Sequence[Ask],
+        *,
+        clock: Clock | None = None,
+        concurrency: int = 50,
+        timeout_s: float = 5.0,
+        attempts: int = 3,
+        wait: wait_base = NO_WAIT,
+    ) -> list[Asked]:
+        asker = Asker(
+            clock or SystemClock(),
+            concurrency=concurrency,
+            timeout_s=timeout_s,
+            attempts=attempts,
+            wait=wait,
+        )
+        told: list[Asked] = []
+        answers = await asker.ask(asks, told.append)
+        assert sorted(told, key=lambda one: one.key_id) == sorted(answers, key=lambda one: one.key_id)
+        return answers
+
+
+@pytest.fixture
+async def upstream() -> AsyncIterator[Upstream]:
+    """Give a service with one key, "key-0000"; a test adds its own."""
+    service = UpstreamService({"key-0000": Account(plan_limit=1000, plan_usage=400)})
+    async with service.listening() as url:
+        yield Upstream(service, url)
