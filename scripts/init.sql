@@ -90,6 +90,7 @@ CREATE TABLE quotas (
 	seq BIGINT DEFAULT '0' NOT NULL, 
 	quota_synced_at DATETIME, 
 	max_concurrent INTEGER, 
+	mirrors VARCHAR(128), 
 	CONSTRAINT pk_quotas PRIMARY KEY (id), 
 	CONSTRAINT uq_quotas_name UNIQUE (name)
 );
@@ -170,9 +171,34 @@ CREATE INDEX ix_traces_status_claimed_at ON traces (status, claimed_at);
 
 CREATE INDEX ix_traces_task_id_claimed_at ON traces (task_id, claimed_at);
 
+CREATE TABLE upstream_keys (
+	id VARCHAR(128) NOT NULL, 
+	provider VARCHAR(128) NOT NULL, 
+	name VARCHAR(128) NOT NULL, 
+	secret TEXT NOT NULL, 
+	fingerprint VARCHAR(64) NOT NULL, 
+	prefix VARCHAR(64) NOT NULL, 
+	enabled BOOLEAN NOT NULL, 
+	created_at DATETIME NOT NULL, 
+	updated_at DATETIME NOT NULL, 
+	plan_limit DOUBLE, 
+	used DOUBLE, 
+	remaining DOUBLE, 
+	status VARCHAR(16) DEFAULT 'active' NOT NULL, 
+	cooldown_until DATETIME, 
+	last_checked_at DATETIME, 
+	last_error TEXT, 
+	failures INTEGER DEFAULT '0' NOT NULL, 
+	CONSTRAINT pk_upstream_keys PRIMARY KEY (id), 
+	CONSTRAINT uq_upstream_keys_provider_name UNIQUE (provider, name), 
+	CONSTRAINT uq_upstream_keys_fingerprint UNIQUE (fingerprint)
+);
+
+CREATE INDEX ix_upstream_keys_created_at ON upstream_keys (created_at);
+
 CREATE TABLE alembic_version (
 	version_num VARCHAR(32) NOT NULL,
 	CONSTRAINT alembic_version_pkc PRIMARY KEY (version_num)
 );
 
-INSERT INTO alembic_version (version_num) VALUES ('0004');
+INSERT INTO alembic_version (version_num) VALUES ('0005');

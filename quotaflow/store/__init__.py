@@ -9,6 +9,7 @@ from quotaflow.store.store import Store
 from quotaflow.store.summaries import TaskSummary
 from quotaflow.store.tasks import DeclaredTask, TaskRow
 from quotaflow.store.tokens import TokenFilter
+from quotaflow.store.upstream import UpstreamFilter
 
 __all__ = [
     "CleanupRecord",
@@ -24,4 +25,5 @@ __all__ = [
     "TaskSummary",
     "TokenFilter",
     "TraceFilter",
+    "UpstreamFilter",
 ]

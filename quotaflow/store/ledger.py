@@ -3,16 +3,15 @@
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from sqlalchemy import Row, Table, literal_column, select
+from sqlalchemy import Row, Table, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from quotaflow.ledger import TOKEN_PREFIX, Action, Balance, LedgerEntry, WorkOutcome, checksum_of
 from quotaflow.model import QuotaKind
-from quotaflow.store.statements import fetch_in, insert_new, update
+from quotaflow.store.statements import ALWAYS, fetch_in, insert_new, update
 from quotaflow.store.tables import access_tokens, quotas, token_quota_logs
 
 _c = token_quota_logs.c
-_ALWAYS = literal_column("1") == literal_column("1")
 _BALANCE = ("id", "remaining_micro", "epoch", "seq", "synced_us")
 _TOTAL = ("id", "total_micro")
 _OUTCOME = ("event_id", "execution_success", "execution_error_type", "execution_error_message")
@@ -78,9 +77,9 @@ async def set_balances(connection: AsyncConnection, balances: Sequence[Balance],
     for table in (access_tokens, quotas):
         some = [balance for balance in balances if _table_of(balance.subject) is table]
         rows = [(found.subject, found.remaining_micro, found.epoch, found.seq, now_us) for found in some]
-        await update(connection, table, _BALANCE, _ALWAYS, rows)
+        await update(connection, table, _BALANCE, ALWAYS, rows)
         totals = [(found.subject, found.total_micro) for found in some if found.total_micro is not None]
-        await update(connection, table, _TOTAL, _ALWAYS, totals)
+        await update(connection, table, _TOTAL, ALWAYS, totals)
 
 
 def _table_of(subject: str) -> Table:
@@ -117,7 +116,7 @@ async def write_outcomes(connection: AsyncConnection, outcomes: Sequence[WorkOut
     query = select(_c.event_id, _c.subject, _c.request_id).where(_c.action == Action.CONSUME)
     rows = await fetch_in(connection, query, _c.request_id, list({request_id for _, request_id in words}))
     told = [_outcome_row(row, words) for row in rows if (row.subject, row.request_id) in words]
-    await update(connection, token_quota_logs, _OUTCOME, _ALWAYS, told)
+    await update(connection, token_quota_logs, _OUTCOME, ALWAYS, told)
 
 
 def _outcome_row(row: Row[Any], words: Mapping[tuple[str, str], WorkOutcome]) -> tuple[Any, ...]:

@@ -24,6 +24,7 @@ _QUOTA: list[Column[Any]] = [
     _c.reset_cron,
     _c.timezone,
     _c.max_concurrent,
+    _c.mirrors,
 ]  # in Quota's order
 
 
@@ -128,6 +129,7 @@ def _values(quota: Quota) -> dict[str, Any]:
         "reset_cron": quota.reset_cron,
         "timezone": quota.timezone,
         "max_concurrent": quota.max_concurrent,
+        "mirrors": quota.mirrors,
     }
 
 

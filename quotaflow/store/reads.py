@@ -2,16 +2,15 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
 
-from sqlalchemy import ColumnElement, Select, func, select, tuple_
+from sqlalchemy import ColumnElement, func, select, tuple_
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from quotaflow.errors import InvalidInput, NotFound
+from quotaflow.errors import NotFound
 from quotaflow.model import OPEN, Status, Trigger
 from quotaflow.records import Trace
 from quotaflow.store import meta
-from quotaflow.store.paging import MOMENT_DIGITS, Page
+from quotaflow.store.paging import Page, place_of
 from quotaflow.store.tables import dead_letters, tasks, traces
 
 _c = traces.c
@@ -52,7 +51,7 @@ async def list_traces(
     """
     statement = select(traces).where(*_conditions(wanted)).order_by(*_NEWEST_FIRST).limit(limit + 1)
     if cursor is not None:
-        statement = _older(statement, cursor)
+        statement = statement.where(tuple_(_c.claimed_us, _c.run_id) < place_of(cursor, of="traces"))
     found = [Trace(*row) for row in await connection.execute(statement)]
     last = found[limit - 1] if len(found) > limit else None
     return Page(found[:limit], f"{last.claimed_us}.{last.run_id}" if last else None)
@@ -69,13 +68,6 @@ def _conditions(wanted: TraceFilter) -> Iterator[ColumnElement[bool]]:
         yield _c.claimed_us < wanted.until_us
     if wanted.text is not None:
         yield _c.error.icontains(wanted.text, autoescape=True)
-
-
-def _older(statement: Select[*tuple[Any, ...]], cursor: str) -> Select[*tuple[Any, ...]]:
-    moment, dot, run_id = cursor.partition(".")
-    if not (dot and run_id and moment.isascii() and moment.isdigit() and len(moment) <= MOMENT_DIGITS):
-        raise InvalidInput("cursor is not one that a list of traces gave", field="cursor")
-    return statement.where(tuple_(_c.claimed_us, _c.run_id) < (int(moment), run_id))
 
 
 async def get_trace(connection: AsyncConnection, run_id: str) -> Trace:

@@ -24,6 +24,7 @@ from sqlalchemy import (
     bindparam,
     func,
     literal,
+    literal_column,
     select,
 )
 from sqlalchemy import column as named
@@ -34,6 +35,7 @@ from sqlalchemy.types import TypeEngine
 
 Rows = Sequence[Sequence[Any]]
 POSTGRESQL = "postgresql"
+ALWAYS = literal_column("1") == literal_column("1")  # the `only` of an update without a further condition
 
 
 class Many(NamedTuple):

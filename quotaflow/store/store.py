@@ -17,13 +17,14 @@ from quotaflow.store.prepaid import PrepaidStore
 from quotaflow.store.reads import StoreCounts, TraceFilter
 from quotaflow.store.summaries import TaskSummary
 from quotaflow.store.tasks import DeclaredTask, TaskRow
+from quotaflow.store.upstream_store import UpstreamStore
 from quotaflow.timing import Clock, SystemClock
 
 DEADLINE_S = 5.0
 MANY = 1_000_000  # more than there are
 
 
-class Store(PrepaidStore):
+class Store(PrepaidStore, UpstreamStore):
     """Everything in SQL. Each method raises Unavailable when the database does not answer in time."""
 
     def __init__(self, database: Database, clock: Clock) -> None:

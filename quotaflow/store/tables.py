@@ -19,6 +19,7 @@ from sqlalchemy import (
     UniqueConstraint,
 )
 
+from quotaflow.balances import KeyStatus
 from quotaflow.ledger import MESSAGE_CHARS, Action, QuotaType
 from quotaflow.model import QuotaKind, Reason, Status, TaskKind, Trigger
 from quotaflow.store.columns import Clean, Moment, Units, Word
@@ -64,6 +65,7 @@ quotas = Table(
     Column("timezone", String(64)),
     *_balance(),
     Column("max_concurrent", Integer),
+    Column("mirrors", String(ID)),  # a provider of upstream keys
 )
 
 quota_overrides = Table(
@@ -200,6 +202,30 @@ token_quota_logs = Table(
         None, "subject", "epoch", "seq"
     ),  # the chain; not unique, so that a fork is recorded and not refused
     Index(None, "request_id"),
+)
+
+upstream_keys = Table(
+    "upstream_keys",
+    metadata,
+    Column("id", String(ID), primary_key=True),
+    Column("provider", String(ID), nullable=False),
+    Column("name", String(ID), nullable=False),
+    Column("secret", Text, key="sealed", nullable=False),
+    Column("fingerprint", String(64), nullable=False, unique=True),
+    Column("prefix", String(64), key="shown", nullable=False),
+    Column("enabled", Boolean, nullable=False),
+    Column("created_at", Moment, key="created_us", nullable=False),
+    Column("updated_at", Moment, key="updated_us", nullable=False),  # by a person; a check has a moment below
+    Column("plan_limit", Units, key="plan_limit_micro"),
+    Column("used", Units, key="used_micro"),
+    Column("remaining", Units, key="remaining_micro"),
+    Column("status", Word(KeyStatus), nullable=False, server_default=KeyStatus.ACTIVE),
+    Column("cooldown_until", Moment, key="cooldown_until_us"),
+    Column("last_checked_at", Moment, key="checked_us"),
+    Column("last_error", Clean(500), key="error"),
+    Column("failures", Integer, nullable=False, server_default="0"),
+    UniqueConstraint("provider", "name"),  # also finds the keys of a provider
+    Index(None, "created_us"),
 )
 
 dead_letters = Table(

@@ -8,9 +8,9 @@ from sqlalchemy import ColumnElement, select, tuple_
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from quotaflow.errors import Conflict, InvalidInput, NotFound
+from quotaflow.errors import Conflict, NotFound
 from quotaflow.ledger import AccessToken, QuotaType
-from quotaflow.store.paging import MOMENT_DIGITS, Page
+from quotaflow.store.paging import Page, place_of
 from quotaflow.store.tables import access_tokens
 
 _c = access_tokens.c
@@ -75,10 +75,7 @@ async def list_tokens(
     statement = select(access_tokens).where(*_conditions(wanted))
     statement = statement.order_by(_c.created_us.desc(), _c.id.desc()).limit(limit + 1)
     if cursor is not None:
-        moment, dot, token_id = cursor.partition(".")
-        if not (dot and token_id and moment.isascii() and moment.isdigit() and len(moment) <= MOMENT_DIGITS):
-            raise InvalidInput("cursor is not one that a list of tokens gave", field="cursor")
-        statement = statement.where(tuple_(_c.created_us, _c.id) < (int(moment), token_id))
+        statement = statement.where(tuple_(_c.created_us, _c.id) < place_of(cursor, of="tokens"))
     found = [AccessToken(*row) for row in await connection.execute(statement)]
     last = found[limit - 1] if len(found) > limit else None
     return Page(found[:limit], f"{last.created_us}.{last.id}" if last else None)
