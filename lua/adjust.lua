@@ -10,12 +10,15 @@
 -- ARGV[1]    act         recharge (total and remaining grow) | set (remaining is the amount; total at least that) |
 --                        reset (both are the amount, without one remaining is the total) | expire (nothing remains and it
 --                        ends now) | adjust (take the amount, at most what is there) | period (as reset, if `moment` is
---                        later than that of the last period)
+--                        later than that of the last period) | mirror (remaining changes by what the amount is more or
+--                        less than the moment, which is an amount here: what a service has now, and had when it was
+--                        asked before; not below 0)
 -- ARGV[2]    amount      micro-units, integer 0 .. 9e15, or - for none
 -- ARGV[3]    moment      microseconds, of a period
 -- ARGV[4]    lifetime    of the record, ms
 -- ARGV[5]    event id
 -- ARGV[6]    rest        " key=value ..." for the fact
+-- ARGV[7]    total       of a mirror from now on, micro-units, or - as it is
 -- reply      word (done|again|conflict|missing|unmetered|too_much|kept), total, remaining, both in micro-units
 local lost = fenced(KEYS[1])
 if lost then return lost end
@@ -24,7 +27,7 @@ local amount = ARGV[2] ~= '-' and whole(ARGV[2]) or nil
 if not lifetime_ms or lifetime_ms < 1 or not moment or (ARGV[2] ~= '-' and not amount) then
   return redis.error_reply('INVALID act')
 end
-if not amount and (act == 'recharge' or act == 'set' or act == 'adjust') then return redis.error_reply('INVALID amount') end
+if not amount and act ~= 'reset' and act ~= 'period' and act ~= 'expire' then return redis.error_reply('INVALID amount') end
 local now = now_us()
 local it = open_allowance(KEYS[5], now)
 local parts = act .. '=' .. ARGV[2]
@@ -49,6 +52,10 @@ elseif act == 'expire' then
   remaining = 0
 elseif act == 'adjust' then
   remaining = remaining - math.min(remaining, amount)
+elseif act == 'mirror' then
+  remaining = math.min(math.max(0, remaining + amount - moment), 2000000000000000)
+  total = math.min(math.max(whole(ARGV[7]) or total, remaining), 2000000000000000)
+  if remaining == it.remaining and total == total_before then return told('kept') end
 else
   return redis.error_reply('INVALID act')
 end
@@ -58,7 +65,7 @@ if act == 'period' and moment <= (whole(redis.call('HGET', KEYS[5], 'period_us')
 end
 
 local facts = {}
-local action = act == 'period' and 'reset' or act
+local action = ({ period = 'reset', mirror = 'set' })[act] or act
 if it.metered then
   post(it, facts, ARGV[5], action, remaining - it.remaining, ' total=' .. digits(total) .. ARGV[6], now)
 end

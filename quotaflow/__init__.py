@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING, Any
 
-from quotaflow.errors import NotOpen, QuotaExceeded, QuotaflowError, Unavailable
+from quotaflow.errors import NotOpen, NoUpstreamKey, QuotaExceeded, QuotaflowError, Unavailable
 from quotaflow.ledger import QuotaType, Validity
 from quotaflow.model import Decision
 from quotaflow.runner.decorators import LimitCallTask, LimitTask, SchedulerTask
@@ -18,6 +18,7 @@ __all__ = [
     "Decision",
     "LimitCallTask",
     "LimitTask",
+    "NoUpstreamKey",
     "NotOpen",
     "ProcessDied",
     "QuotaExceeded",

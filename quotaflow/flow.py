@@ -20,6 +20,7 @@ from quotaflow.control.ending import STOP_S, quietly, unwrapped, within
 from quotaflow.control.gate import Triggered
 from quotaflow.control.life import Life
 from quotaflow.control.place import claim_place, open_redis, open_sql, release_redis
+from quotaflow.control.pool_figures import figures_of
 from quotaflow.control.queues import Handler, QueueOptions, T, WorkQueue
 from quotaflow.control.quotas import QuotaDesk
 from quotaflow.control.recovery import StoreIncarnations
@@ -28,6 +29,7 @@ from quotaflow.control.runs import RunDesk
 from quotaflow.control.stats import Statistics
 from quotaflow.control.tasks import TaskDesk, plans_of
 from quotaflow.control.tokens import TokenDesk
+from quotaflow.control.upstream import UpstreamDesk
 from quotaflow.control.wishes import Args, Wishes, WishNames
 from quotaflow.errors import InvalidInput, NotOpen
 from quotaflow.log import get_logger
@@ -222,6 +224,11 @@ class Quotaflow:
         return self._storing.tokens if self._storing else self._base.tokens
 
     @property
+    def upstream(self) -> UpstreamDesk:
+        """Use the keys of other services; store, check and refresh them."""
+        return self._storing.upstream.desk if self._storing else self._base.pooling.desk
+
+    @property
     def charges(self) -> Charges:
         """Say what became of a request id, give back what it was charged, cancel it."""
         return self._base.charges
@@ -259,6 +266,13 @@ class Quotaflow:
             "leases": {"lost": work.leases.lost},
             "waker": {"woken": work.waker.woken},
         }
+
+    async def upstream_statistics(self) -> dict[str, Any]:
+        """Return how many upstream keys there are and what they have left; see `pool_figures`.
+
+        :raises Unavailable: Redis does not answer.
+        """
+        return await figures_of(self._base.pooling.pools, self.settings.upstream.all_providers)
 
     def _with_store(self) -> Storing:
         if self._storing is None:

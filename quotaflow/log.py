@@ -57,6 +57,12 @@ class Event(StrEnum):
         "reservation.late"  # subject, request_id: it was given back before its owner settled it
     )
     ORPHAN_FOUND = "ledger.orphan"  # subject, event_id, change
+    UPSTREAM_CHANGED = "upstream.changed"  # key_id, provider, change, actor
+    UPSTREAM_REFUSED = "upstream.refused"  # key_id, provider, status: what a call with the key told about it
+    UPSTREAM_CLOSED = "upstream.closed"  # key_id, provider, error: this process cannot get at its secret
+    UPSTREAM_UNCHECKED = "upstream.unchecked"  # key_id, provider, error, failures: nothing was learnt of it
+    UPSTREAM_REFRESHED = "upstream.refreshed"  # provider, success, failed, total_keys, elapsed_s
+    UPSTREAM_FAILED = "upstream.failed"  # error: a whole refresh; it is tried again when it is due next
     JOURNAL_FLUSHED = "journal.flushed"  # facts, left, lag_s, latency_ms
     JOURNAL_FAILED = "journal.failed"  # facts, left, error_type, error, retry_after_s
     JOURNAL_POISON = "journal.poison"  # event_id, kind, error_type, error

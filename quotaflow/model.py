@@ -88,7 +88,7 @@ class QuotaKind(StrEnum):
 # What a person gives for a quota, beside id, name and enabled: what must be there, and what may.
 KIND_FIELDS = {
     QuotaKind.BUCKET: (("capacity", "refill_rate"), ("max_concurrent",)),
-    QuotaKind.ALLOWANCE: (("total",), ("reset_cron", "timezone")),
+    QuotaKind.ALLOWANCE: (("total",), ("reset_cron", "timezone", "mirrors")),
 }
 
 
@@ -104,6 +104,7 @@ class Quota:
 
     Of an allowance `capacity_micro` is the total, with which it begins and begins again when `reset_cron` is due.
     `max_concurrent`: runs and calls under way under a bucket at the same time; None is no limit.
+    `mirrors`: an allowance that has what the upstream keys of this provider have left; each refresh corrects it.
     """
 
     id: str
@@ -116,6 +117,7 @@ class Quota:
     reset_cron: str | None = None
     timezone: str | None = None
     max_concurrent: int | None = None
+    mirrors: str | None = None
 
     @property
     def capacity(self) -> float:
@@ -192,22 +194,26 @@ def make_quota(
     reset_cron: str | None = None,
     timezone: str | None = None,
     max_concurrent: object = None,
+    mirrors: object = None,
 ) -> Quota:
     """Check the fields a person gives and make the value; a cron expression is read by whoever acts on it.
 
-    :param total: of an allowance, where a bucket has capacity and refill_rate.
+    :param total: of an allowance, where a bucket has capacity and refill_rate; not of one that mirrors a provider.
     :raises InvalidInput: naming the field.
     """
     if kind is QuotaKind.BUCKET and (reset_cron or timezone):
         raise InvalidInput("reset_cron and timezone are for a quota of kind allowance", field="reset_cron")
     if kind is not QuotaKind.BUCKET and max_concurrent is not None:
         raise InvalidInput("max_concurrent is for a quota of kind bucket", field="max_concurrent")
+    if mirrors is not None:
+        check_mirror(kind, total, reset_cron)
+        total = 0
     holds, held = ("capacity", capacity) if total is None else ("total", total)
     read = amount_micro if kind is QuotaKind.BUCKET else prepaid_micro
     return Quota(
         id=check_id(id),
         name=check_id(name, field="name") if name is not None else check_id(id),
-        capacity_micro=read(held, field=holds, minimum=1),
+        capacity_micro=read(held, field=holds, minimum=0 if mirrors is not None else 1),
         refill_micro_s=amount_micro(refill_rate, field="refill_rate") if total is None else 0,
         enabled=enabled,
         version=version,
@@ -215,4 +221,17 @@ def make_quota(
         reset_cron=reset_cron,
         timezone=timezone,
         max_concurrent=None if max_concurrent is None else slot_count(max_concurrent),
+        mirrors=None if mirrors is None else check_id(mirrors, field="mirrors"),
     )
+
+
+def check_mirror(kind: QuotaKind, total: object, reset_cron: str | None) -> None:
+    """Check what a person gives beside `mirrors`: the provider says how much there is, and when it begins again.
+
+    :raises InvalidInput: naming the field.
+    """
+    if kind is not QuotaKind.ALLOWANCE:
+        raise InvalidInput("mirrors is for a quota of kind allowance", field="mirrors")
+    for field, value in (("total", total), ("reset_cron", reset_cron)):
+        if value is not None:
+            raise InvalidInput(f"{field} is not for a quota that mirrors a provider", field=field)

@@ -26,7 +26,7 @@ class Life:
     def loops(self) -> list[Coroutine[Any, Any, None]]:
         """Return what runs for as long as the process does."""
         base, storing = self._base, self._storing
-        duties = [base.recorder.run(), base.slots.run(), self._beat()]
+        duties = [base.recorder.run(), base.slots.run(), base.pooling.pools.run(), self._beat()]
         if self._base.settings.redis.url == "embedded":
             duties.append(keep_redis(self._base.settings, base.server, base.clock))
         if storing is None:
@@ -39,6 +39,7 @@ class Life:
             storing.snapshotter.run(storing.duty.is_held),
             storing.keeper.run(storing.duty.is_held),
             storing.cleanup.run(),
+            storing.upstream.upkeep.run(storing.duty.is_held),
         ]
 
     async def ready(self) -> None:
@@ -84,6 +85,8 @@ class Life:
     async def finish(self) -> None:
         """Write the last batch. What cannot be written in time stays in Redis."""
         await quietly(self._base.slots.close(), STOP_S)
+        if self._storing is not None:
+            await quietly(self._storing.upstream.close(), STOP_S)
         steps: list[Callable[[], Coroutine[Any, Any, Any]]] = [self._base.recorder.drain]
         if self._storing is not None:
             storing = self._storing

@@ -10,7 +10,7 @@ from quotaflow.errors import ConfigError, InvalidCron, InvalidInput, NotFound, U
 from quotaflow.ledger import Change
 from quotaflow.limiter.quotas import QuotaState
 from quotaflow.log import Event, get_logger
-from quotaflow.model import Level, Override, Quota, QuotaKind, foreign_fields
+from quotaflow.model import Level, Override, Quota, QuotaKind, check_mirror, foreign_fields
 from quotaflow.schedule.cron import load_zone, parse
 from quotaflow.store import Store
 
@@ -55,6 +55,8 @@ class QuotaDesk:
                 text += f" {quota.kind} {quota.reset_cron} {quota.timezone}"
             if quota.max_concurrent is not None:
                 text += f" max_concurrent={quota.max_concurrent}"
+            if quota.mirrors is not None:
+                text += f" mirrors={quota.mirrors}"
             try:
                 check_period(quota.reset_cron, quota.timezone)
             except InvalidInput as error:
@@ -89,21 +91,25 @@ class QuotaDesk:
         """
         amounts = {"capacity": capacity, "refill_rate": refill_rate, "total": total}
         given = {field: value for field, value in amounts.items() if value is not None} | removable
-        kind = (await self._store.get_quota(quota_id)).kind
-        if foreign := sorted(foreign_fields(kind) & given.keys()):
-            raise InvalidInput(f"{foreign[0]} is not for a quota of kind {kind}", field=foreign[0])
+        quota = await self._store.get_quota(quota_id)
+        if foreign := sorted(foreign_fields(quota.kind) & given.keys()):
+            raise InvalidInput(f"{foreign[0]} is not for a quota of kind {quota.kind}", field=foreign[0])
+        if "mirrors" in removable:
+            raise InvalidInput("mirrors cannot be changed; make another quota", field="mirrors")
+        if quota.mirrors is not None:
+            check_mirror(quota.kind, total, removable.get("reset_cron"))
         check_period(removable.get("reset_cron"), removable.get("timezone"))
         if removable.get("max_concurrent") is not None:
             slot_count(removable["max_concurrent"])
         holds, read = ("capacity", amount_micro) if total is None else ("total", prepaid_micro)
-        quota = await self._store.update_quota(
+        changed = await self._store.update_quota(
             quota_id,
             capacity_micro=read(given[holds], field=holds, minimum=1) if holds in given else None,
             refill_micro_s=None if refill_rate is None else amount_micro(refill_rate, field="refill_rate"),
             enabled=enabled,
             **removable,
         )
-        return await self._in_force(quota)
+        return await self._in_force(changed)
 
     async def remove(self, quota_id: str) -> None:
         """Delete a quota; its history stays.
@@ -138,6 +144,11 @@ class QuotaDesk:
         quota = await self._store.get_quota(quota_id)
         if quota.kind is not QuotaKind.ALLOWANCE:
             raise InvalidInput(f'quota "{quota_id}" is not prepaid: it refills by itself', field="quota_id")
+        if quota.mirrors is not None:
+            raise InvalidInput(
+                f'quota "{quota_id}" has what the keys of "{quota.mirrors}" have: refresh them instead',
+                field="quota_id",
+            )
         micro = change_micro(change, amount)
         await self._state.recharge(quota_id, change, micro, act_id=request_id, actor=actor)
         return await self._view(quota)

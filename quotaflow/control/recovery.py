@@ -88,6 +88,7 @@ class Recovery:
             )
             for task in await self._store.list_tasks()
         ]
+        providers = {key.provider for key in await self._store.all_upstream_keys()}
         open_runs = await self._store.open_runs()
         slotted = {quota.id for quota in quotas if quota.max_concurrent}
         runs = [
@@ -106,6 +107,7 @@ class Recovery:
             *restore.quota_items(quotas, counters, found.names),
             *restore.override_items(quotas, await self._store.overrides()),
             *restore.task_items(tasks),
+            *restore.pool_items(providers),
             *restore.run_items(runs, round(LEASE_S * 1e6)),
             *restore.waiting_items(waiting, found.due),
         ]

@@ -9,6 +9,8 @@ from quotaflow.control.cleanup import Cleanup
 from quotaflow.control.closing import LEASE_S
 from quotaflow.control.duty import Duty
 from quotaflow.control.keeping import Keeper
+from quotaflow.control.mirrors import Mirrors
+from quotaflow.control.pooling import Pooling, Refreshing
 from quotaflow.control.prepaid_recovery import PrepaidRecovery
 from quotaflow.control.quotas import QuotaDesk
 from quotaflow.control.recovery import Recovery, ends_of
@@ -81,6 +83,7 @@ class Deciding:
         )
         self.taking = Taking(self.quota_state, self.lines, self.batcher, self.charges)
         self.tokens = self.token_desk(None)
+        self.pooling = Pooling(settings, self.fence, self.plain, clock, self.ids)
         self.working = Working(settings, registry, self.admission, self.quota_state, clock, self.ids)
         self.calls = LimitedCalls(
             self.working.gate, self.lines, self.slots, self.charges, self.recorder, clock, self.ids
@@ -154,12 +157,24 @@ class Storing:
         self.duty = Duty("flusher", base.admission, clock, shared=store.is_shared)
         self.cleanup = self._cleanup()
         self.quotas = QuotaDesk(store, base.quota_state)
+        self.upstream = self._upstream()
         self.snapshotter = Snapshotter(
             self.quotas.levels, store.write_snapshots, clock, every_s=journal.flush_every_s
         )
         self.tasks = self._tasks()
         self.runs = RunDesk(store, base.admission)
         self.statistics = self._statistics()
+
+    def _upstream(self) -> Refreshing:
+        base = self._base
+        return Refreshing(
+            base.pooling,
+            self.store,
+            base.admission,
+            base.quota_state,
+            Mirrors(base.quota_state, base.allowances),
+            lambda: base.fence.number if base.fence.is_ready else 0,
+        )
 
     def _tasks(self) -> TaskDesk:
         base, settings = self._base, self._base.settings

@@ -16,6 +16,7 @@ from quotaflow.limiter.fence import Fence
 from quotaflow.limiter.orders import parts_text, read_parts
 
 PERIOD = "period"  # the change that a reset_cron makes
+MIRROR = "mirror"  # the change that a refresh of upstream keys makes
 MANY = 500  # allowances asked for in one round trip
 
 _FIELDS = (
@@ -69,7 +70,7 @@ class Allowances:
 
     async def change(
         self, subject: str, change: Change | str, amount_micro: int | None, *,
-        act_id: str | None = None, actor: str | None = None, moment_us: int = 0,
+        act_id: str | None = None, actor: str | None = None, moment_us: int = 0, total_micro: int | None = None,
     ) -> bool:  # fmt: skip
         """Change what an allowance has; False when this act was done before, or its period is not later than the last.
 
@@ -84,7 +85,8 @@ class Allowances:
         script_keys = [keys.MARKER, keys.JOURNAL, keys.REQUESTS, record, keys.allowance(subject)]
         amount = "-" if amount_micro is None else str(amount_micro)
         rest = _rest(request=act_id, actor=actor)
-        args = [change, amount, str(moment_us), self._lifetime_ms, event_id, rest]
+        total = "-" if total_micro is None else str(total_micro)
+        args = [change, amount, str(moment_us), self._lifetime_ms, event_id, rest, total]
         word, _, _ = await self._fence.run("adjust", script_keys, args)
         match word:
             case "missing":

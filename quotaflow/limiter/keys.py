@@ -12,6 +12,7 @@ CANCELS = f"{TAG}:cancels"
 QUOTAS = f"{TAG}:quotas"
 REQUESTS = f"{TAG}:requests"
 RESERVED = f"{TAG}:reserved"
+REFRESH = f"{TAG}:refresh"
 INSTANCES = "qf:instances"
 
 _PLAIN = re.compile(r"[A-Za-z0-9_.-]*").fullmatch
@@ -100,6 +101,12 @@ def prepaid(quota_id: str) -> tuple[str, str, str]:
 def request(subject: str, request_id: str) -> str:
     """Return the key of a charge's record."""
     return f"{TAG}:request:{encode_id(subject)}:{encode_id(request_id)}"
+
+
+def upstream(provider: str) -> tuple[str, str, str]:
+    """Return the keys of a pool: what its keys are, what they have available, what is reserved of them."""
+    keys_of = f"{TAG}:upstream:{encode_id(provider)}"
+    return keys_of, f"{keys_of}:balance", f"{keys_of}:held"
 
 
 def decode_id(text: str) -> str:

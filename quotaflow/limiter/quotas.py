@@ -34,6 +34,7 @@ class QuotaState:
         self._ids: dict[str, str] = {}
         self._prepaid: set[str] = set()
         self._slotted: set[str] = set()
+        self._mirrors: dict[str, set[str]] = {}
 
     async def define(self, quota: Quota) -> None:
         """Put a definition into force, unless a newer version is. This process knows its name at once."""
@@ -41,6 +42,8 @@ class QuotaState:
         self._ids[quota.name] = quota.id
         if quota.kind is QuotaKind.ALLOWANCE:
             self._prepaid.add(quota.id)
+        if quota.mirrors is not None:
+            self._mirrors.setdefault(quota.mirrors, set()).add(quota.id)
         (self._slotted.add if quota.max_concurrent else self._slotted.discard)(quota.id)
 
     async def _define(self, quota: Quota) -> None:
@@ -60,6 +63,8 @@ class QuotaState:
         self._ids.pop(quota.name, None)
         self._prepaid.discard(quota.id)
         self._slotted.discard(quota.id)
+        for mirroring in self._mirrors.values():
+            mirroring.discard(quota.id)
 
     async def refill(self, quota_id: str) -> None:
         """Fill to capacity at once.
@@ -145,14 +150,24 @@ class QuotaState:
         """Read again which name has which id."""
         async with reaching(self._client):
             names = await self._client.hgetall(keys.QUOTAS)
-        entries = {unquote(name): entry.partition(" ") for name, entry in names.items()}
-        self._ids = {name: unquote(quota_id) for name, (quota_id, _, _) in entries.items()}
+        entries = {unquote(name): entry.split(" ") for name, entry in names.items()}
+        self._ids = {name: unquote(quota_id) for name, (quota_id, *_) in entries.items()}
         self._prepaid = _ids_marked(entries.values(), QuotaKind.ALLOWANCE)
         self._slotted = _ids_marked(entries.values(), SLOTS)
+        self._mirrors = _ids_mirroring(entries.values())
 
     def is_prepaid(self, quota_id: str) -> bool:
         """Say whether this quota is an allowance, as of the last `refresh_names`."""
         return quota_id in self._prepaid
+
+    @property
+    def mirroring(self) -> frozenset[str]:
+        """The ids of the quotas that mirror some provider's keys, as of the last `refresh_names`."""
+        return frozenset[str]().union(*self._mirrors.values())
+
+    def mirrors_of(self, provider: str) -> list[str]:
+        """Return the ids of the quotas that have what this provider's keys have, as of the last `refresh_names`."""
+        return sorted(self._mirrors.get(provider, ()))
 
     def has_slots(self, quota_id: str) -> bool:
         """Say whether only so many may be under way under this quota, as of the last `refresh_names`."""
@@ -176,15 +191,27 @@ def allowance_of(quota: Quota) -> Definition:
 
 
 def name_entry(quota: Quota) -> str:
-    """Write what stands beside a quota's name: its id, and its kind unless it is a bucket, or that it has slots."""
+    """Write what stands beside a quota's name: its id, and its kind unless it is a bucket, or that it has slots.
+
+    Of a mirror also the provider.
+    """
     quota_id = keys.encode_id(quota.id)
     if quota.kind is not QuotaKind.BUCKET:
-        return f"{quota_id} {quota.kind}"
+        mirrors = "" if quota.mirrors is None else f" {keys.encode_id(quota.mirrors)}"
+        return f"{quota_id} {quota.kind}{mirrors}"
     return f"{quota_id} {SLOTS}" if quota.max_concurrent else quota_id
 
 
-def _ids_marked(entries: Iterable[tuple[str, str, str]], mark: str) -> set[str]:
-    return {unquote(quota_id) for quota_id, _, found in entries if found == mark}
+def _ids_marked(entries: Iterable[list[str]], mark: str) -> set[str]:
+    return {unquote(quota_id) for quota_id, *rest in entries if rest[:1] == [mark]}
+
+
+def _ids_mirroring(entries: Iterable[list[str]]) -> dict[str, set[str]]:
+    found: dict[str, set[str]] = {}
+    for quota_id, *rest in entries:
+        for provider in rest[1:]:
+            found.setdefault(unquote(provider), set()).add(unquote(quota_id))
+    return found
 
 
 def definition_args(quota: Quota) -> list[str]:

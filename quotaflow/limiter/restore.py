@@ -126,6 +126,11 @@ def override_items(quotas: Iterable[Quota], overrides: Iterable[Override]) -> li
     ]
 
 
+def pool_items(providers: Iterable[str]) -> list[Item]:
+    """What upstream keys have left is not known in a new life of Redis: their services are asked again."""
+    return [Item(keys.upstream(provider)[1], "drop") for provider in providers]
+
+
 def task_items(tasks: Iterable[KnownTask]) -> list[Item]:
     """Cursors never go back; whether a task is paused is SQL's word."""
     return [

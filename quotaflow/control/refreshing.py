@@ -1,0 +1,282 @@
+"""Refreshing upstream keys: one select, all services asked at once, one transaction; then the pools and their mirrors.
+
+No transaction is open while services are asked. Of several who ask for the same refresh, in whatever process, one does
+it, and all get its report. What was reserved and spent meanwhile is not lost: see lua/lib/pool.lua.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from quotaflow.balances import Asked, KeyStatus, KeyTrouble, Progress, RefreshReport, UpstreamKey
+from quotaflow.control.mirrors import Mirrors
+from quotaflow.errors import QuotaflowError, Unavailable
+from quotaflow.limiter.admission import Admission
+from quotaflow.limiter.board import RefreshBoard
+from quotaflow.limiter.pools import Pools
+from quotaflow.log import Event, get_logger
+from quotaflow.store import Store
+from quotaflow.timing import Clock, to_the_end
+
+if TYPE_CHECKING:  # httpx takes 0.3 s to import: only who refreshes pays
+    from quotaflow.upstream.services import Services
+
+log = get_logger(room="upstream")
+
+LEASE = "refresh"
+TTL_S = 6.0
+RENEW_S = 2.0
+LOOK_S = 0.1  # between looks at what another process does, and between marks of progress
+LONGEST_S = 3600.0  # of a refresh, and of waiting for another's
+
+
+@dataclass(slots=True)
+class Count:
+    """How far a refresh is."""
+
+    total: int
+    done: int = 0
+    failed: int = 0
+
+    def told(self, asked: Asked) -> None:
+        """Count one answer."""
+        self.done += 1
+        self.failed += asked.usage is None
+
+
+class Refresher:
+    """Refreshes the keys of one installation."""
+
+    def __init__(
+        self,
+        store: Store,
+        pools: Pools,
+        services: "Callable[[], Services]",
+        mirrors: Mirrors,
+        board: RefreshBoard,
+        admission: Admission,
+        clock: Clock,
+        new_id: Callable[[], str],
+    ) -> None:
+        """`services` are made when they are asked first; `new_id` names a refresh."""
+        self._store = store
+        self._pools = pools
+        self._services = services
+        self._mirrors = mirrors
+        self._board = board
+        self._admission = admission
+        self._clock = clock
+        self._new_id = new_id
+        self._turn = asyncio.Lock()
+        self._running: dict[str | None, asyncio.Task[RefreshReport]] = {}
+
+    def start(self, provider: str | None = None) -> "asyncio.Task[RefreshReport]":
+        """Begin to refresh all keys, or those of one provider; the one that goes on already, if there is one."""
+        running = self._running.get(provider)
+        if running is None:
+            running = asyncio.create_task(self._in_turn(provider))
+            self._running[provider] = running
+            running.add_done_callback(lambda task: self._over(provider, task))
+        return running
+
+    async def refresh(self, provider: str | None = None) -> RefreshReport:
+        """Refresh and return what came of it; cancelling the caller does not end it.
+
+        :raises Unavailable: SQL or Redis is away; nothing of the result was written.
+        """
+        return await asyncio.shield(self.start(provider))
+
+    async def watched(self, provider: str | None = None) -> AsyncIterator[Progress]:
+        """Refresh and tell how far it is, ten times a second; the last one carries the report."""
+        running = self.start(provider)
+        shown = Progress("", provider, 0, 0, 0)
+        while not running.done():
+            now = await self.progress()
+            if now is not None and now.provider == provider and now.report is None and now != shown:
+                shown = now
+                yield now
+            await asyncio.wait([running], timeout=LOOK_S)
+        report = await asyncio.shield(running)
+        yield replace(
+            shown, done=report.total_keys, failed=report.failed, total_keys=report.total_keys, report=report
+        )
+
+    async def progress(self) -> Progress | None:
+        """Return how far a refresh is, here or elsewhere, or what the last one of the day brought; None for neither."""
+        try:
+            return await self._board.read()
+        except Unavailable:
+            return None
+
+    async def check(self, keys: Sequence[UpstreamKey]) -> RefreshReport:
+        """Ask about these keys alone, whatever else goes on."""
+        report, checked = await self._refresh(keys, None, Count(len(keys)))
+        for before, now in zip(keys, checked, strict=True):
+            await self.correct(before, now)
+        return report
+
+    async def correct(self, before: UpstreamKey, now: UpstreamKey) -> None:
+        """Take over into the quotas that mirror its provider what changed with one key."""
+        try:
+            await self._mirrors.correct(before, now)
+        except QuotaflowError as error:  # the next refresh corrects it
+            log.warning(Event.UPSTREAM_FAILED, error=str(error))
+
+    async def close(self) -> None:
+        """End what goes on."""
+        for task in [*self._running.values()]:
+            task.cancel()
+        if self._running:
+            await asyncio.wait([*self._running.values()])
+
+    def _over(self, provider: str | None, task: "asyncio.Task[RefreshReport]") -> None:
+        self._running.pop(provider, None)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            log.warning(Event.UPSTREAM_FAILED, error=str(error))
+
+    async def _in_turn(self, provider: str | None) -> RefreshReport:
+        """Refresh when nobody else does; when another process does just this meanwhile, its report is ours too."""
+        before = await self._board.read()
+        async with asyncio.timeout(LONGEST_S):
+            while True:
+                async with self._turn, self._leased() as ours:
+                    if ours:
+                        return await self._all(provider)
+                await self._clock.sleep(LOOK_S)
+                now = await self._board.read()
+                if now is not None and now.provider == provider and now.report is not None and now != before:
+                    return now.report
+
+    @asynccontextmanager
+    async def _leased(self) -> AsyncIterator[bool]:
+        """Hold the lease in the block, if nobody else does."""
+        if not await self._admission.hold(LEASE, ttl_s=TTL_S):
+            yield False
+            return
+        renewing = asyncio.create_task(self._renew())
+        try:
+            yield True
+        finally:
+            renewing.cancel()
+            await asyncio.wait([renewing])
+            await to_the_end(self._hold(0))
+
+    async def _renew(self) -> None:
+        while True:
+            await self._clock.sleep(RENEW_S)
+            await self._hold(TTL_S)
+
+    async def _hold(self, ttl_s: float) -> None:
+        with suppress(Unavailable):  # it ends by itself; two at once would cost time, not exactness
+            await self._admission.hold(LEASE, ttl_s=ttl_s)
+
+    async def _all(self, provider: str | None) -> RefreshReport:
+        keys = [key for key in await self._store.all_upstream_keys(provider) if key.enabled]
+        count = Count(len(keys))
+        begun = Progress(self._new_id(), provider, 0, 0, len(keys))
+        had = await self._mirrors.before(by_provider(keys))
+        showing = asyncio.create_task(self._show(begun, count))
+        try:
+            report, checked = await self._refresh(keys, provider, count)
+            for name, some in by_provider(checked).items():
+                await self._mirrors.take_over(name, some, had)
+        finally:
+            showing.cancel()
+            await asyncio.wait([showing])
+        await self._write(replace(begun, done=count.done, failed=count.failed, report=report))
+        return report
+
+    async def _show(self, begun: Progress, count: Count) -> None:
+        while True:
+            await self._write(replace(begun, done=count.done, failed=count.failed))
+            await self._clock.sleep(LOOK_S)
+
+    async def _write(self, progress: Progress) -> None:
+        with suppress(Unavailable):  # who watches sees it stand still
+            await self._board.write(progress)
+
+    async def _refresh(
+        self, keys: Sequence[UpstreamKey], provider: str | None, count: Count
+    ) -> tuple[RefreshReport, list[UpstreamKey]]:
+        """Ask, write and put into force; returns also the keys as they stand now."""
+        started_us, started_s = self._clock.wall_us(), self._clock.mono_s()
+        pools = by_provider(keys)
+        marks = {
+            name: await self._pools.marks(name, [key.id for key in some]) for name, some in pools.items()
+        }
+        asked = await self._services().ask(keys, count.told)
+        now_us = self._clock.wall_us()
+        checked = [after(key, asked[key.id], now_us) for key in keys]
+        await self._store.write_checked(checked)
+        for name, some in pools.items():
+            sealed = {key.id: key.sealed for key in some}
+            await self._pools.check(name, sealed, marks[name], [asked[key.id] for key in some])
+        troubles = tuple(troubles_of(keys, asked))
+        report = RefreshReport(
+            provider,
+            started_us,
+            success=len(keys) - len(troubles),
+            failed=len(troubles),
+            total_keys=len(keys),
+            elapsed_seconds=round(self._clock.mono_s() - started_s, 2),
+            errors=troubles,
+        )
+        self._log(report)
+        return report, checked
+
+    def _log(self, report: RefreshReport) -> None:
+        for trouble in report.errors:
+            log.warning(
+                Event.UPSTREAM_UNCHECKED, key_id=trouble.id, provider=trouble.provider, error=trouble.error
+            )
+        log.info(
+            Event.UPSTREAM_REFRESHED,
+            provider=report.provider,
+            success=report.success,
+            failed=report.failed,
+            total_keys=report.total_keys,
+            elapsed_s=report.elapsed_seconds,
+        )
+
+
+def by_provider(keys: Iterable[UpstreamKey]) -> dict[str, list[UpstreamKey]]:
+    """Sort keys into their pools."""
+    pools: dict[str, list[UpstreamKey]] = {}
+    for key in keys:
+        pools.setdefault(key.provider, []).append(key)
+    return pools
+
+
+def after(key: UpstreamKey, asked: Asked, now_us: int) -> UpstreamKey:
+    """Return the key as it stands after its service was asked. What is not known any better stays."""
+    if asked.usage is not None:
+        return replace(
+            key,
+            plan_limit_micro=asked.usage.limit_micro,
+            used_micro=asked.usage.used_micro,
+            remaining_micro=asked.usage.remaining_micro,
+            status=KeyStatus.ACTIVE if asked.usage.remaining_micro else KeyStatus.EXHAUSTED,
+            cooldown_until_us=None,
+            checked_us=now_us,
+            error=None,
+            failures=0,
+        )
+    rests = asked.status is KeyStatus.COOLDOWN
+    return replace(
+        key,
+        status=asked.status or key.status,
+        cooldown_until_us=now_us + round(asked.rest_s * 1e6) if rests else key.cooldown_until_us,
+        checked_us=now_us,
+        error=asked.error,
+        failures=key.failures + 1,
+    )
+
+
+def troubles_of(keys: Iterable[UpstreamKey], asked: Mapping[str, Asked]) -> Iterator[KeyTrouble]:
+    """Say of which keys nothing was learnt, and why."""
+    for key in keys:
+        said = asked[key.id]
+        if said.usage is None:
+            yield KeyTrouble(key.id, key.provider, key.name, said.error or "unknown")
