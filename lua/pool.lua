@@ -6,12 +6,12 @@
 -- KEYS[3]    qf:{p0}:upstream:<provider>:balance zset    key id -> available micro-units
 -- KEYS[4]    qf:{p0}:upstream:<provider>:held    zset    lease, key id, units -> end of the lease
 -- ARGV[1]    act          define: it is in the pool; with another secret than before its balance is unknown
---                         reseal: its secret is the same, encrypted anew
+--                         reseal: its secret is the same, encrypted anew; one that was changed meanwhile stays
 --                         forget: it is not in the pool
 --                         mark: nothing changes; call it before the service is asked
 --                         check: note what the service said
 -- ARGV[2+]   per key: key id, sealed, mark, word, number; of `forget` and `mark` only the id counts, of `define` and
---            `reseal` also the sealed secret. `mark` is what the act `mark` told. Word and number of `check` are balance and micro-units,
+--            `reseal` also the sealed secret. `mark` is what the act `mark` told; of `reseal`, the secret as it was sealed before. Word and number of `check` are balance and micro-units,
 --            cooldown and microseconds of rest, invalid and 0, or - and 0: nothing is known
 -- reply      mark: the mark of each key, - for one that is not there; else how many keys were changed
 local lost = fenced(KEYS[1])
@@ -36,8 +36,8 @@ local function define(id, it, sealed)
   return 1
 end
 
-local function reseal(id, it, sealed)
-  if not it then return 0 end
+local function reseal(id, it, sealed, before)
+  if not it or it.sealed ~= before then return 0 end
   it.sealed = sealed
   save_key(KEYS[2], id, it)
   return 1
@@ -66,7 +66,7 @@ for first = 2, #ARGV, 5 do
   if act == 'define' then
     changed = changed + define(id, it, sealed)
   elseif act == 'reseal' then
-    changed = changed + reseal(id, it, sealed)
+    changed = changed + reseal(id, it, sealed, mark)
   elseif act == 'forget' then
     redis.call('ZREM', KEYS[3], id)
     changed = changed + redis.call('HDEL', KEYS[2], id)

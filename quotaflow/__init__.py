@@ -1,5 +1,6 @@
 """Scheduled and on-demand work under quotas that hold across every process sharing one Redis."""
 
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from quotaflow.errors import NotOpen, NoUpstreamKey, QuotaExceeded, QuotaflowError, Unavailable
@@ -12,10 +13,12 @@ from quotaflow.runner.processes import ProcessDied
 from quotaflow.runner.retry import Retry
 
 if TYPE_CHECKING:
+    from quotaflow.control.lending import LentKey
     from quotaflow.flow import Quotaflow
 
 __all__ = [
     "Decision",
+    "LentKey",
     "LimitCallTask",
     "LimitTask",
     "NoUpstreamKey",
@@ -34,10 +37,11 @@ __all__ = [
 ]
 
 
-def __getattr__(name: str) -> Any:
-    """Import `Quotaflow` when it is asked for: processes that only run one function do without half of the house."""
-    if name != "Quotaflow":
-        raise AttributeError(f"module 'quotaflow' has no attribute {name!r}")
-    from quotaflow.flow import Quotaflow  # noqa: PLC0415  see above
+_LATER = {"Quotaflow": "quotaflow.flow", "LentKey": "quotaflow.control.lending"}
 
-    return Quotaflow
+
+def __getattr__(name: str) -> Any:
+    """Import some names when they are asked for: who only runs one function does without half of the house."""
+    if name not in _LATER:
+        raise AttributeError(f"module 'quotaflow' has no attribute {name!r}")
+    return getattr(import_module(_LATER[name]), name)

@@ -44,6 +44,8 @@ log = get_logger(room="flow")
 
 SLOT_WAIT_S = 30.0
 
+_OPEN: list[tuple[asyncio.AbstractEventLoop, "Quotaflow"]] = []
+
 
 class Quotaflow:
     """One open quotaflow: decisions, quotas, tasks and traces. Made by `Quotaflow.open`."""
@@ -91,15 +93,31 @@ class Quotaflow:
                 tasks = [group.create_task(work) for work in flow._life.loops()]
                 await flow._life.ready()
                 calls.opened(base.calls)
+                here = (asyncio.get_running_loop(), flow)
+                _OPEN.append(here)
                 flow._is_open = True
                 try:
                     yield flow
                 finally:
                     flow._is_open = False
+                    _OPEN.remove(here)
                     calls.closed(base.calls)
                     await asyncio.shield(flow._life.finish())
                     for task in tasks:
                         task.cancel()
+
+    @classmethod
+    def current(cls) -> "Quotaflow":
+        """Return the one that was opened last on this event loop: in an `async def` task, the one that runs it.
+
+        :raises NotOpen: none is open here; a plain `def` has no event loop.
+        """
+        with contextlib.suppress(RuntimeError, StopIteration):
+            here = asyncio.get_running_loop()
+            return next(flow for loop, flow in reversed(_OPEN) if loop is here)
+        raise NotOpen(
+            "no Quotaflow is open on this event loop: use this in its `async with`, or in an `async def` task"
+        )
 
     @contextlib.asynccontextmanager
     async def working(self) -> AsyncIterator[None]:

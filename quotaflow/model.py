@@ -1,5 +1,6 @@
 """The nouns. Frozen values without I/O; amounts are integer micro-units, moments integer microseconds in UTC."""
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import NamedTuple
@@ -92,6 +93,11 @@ KIND_FIELDS = {
 }
 
 
+def needed_fields(kind: QuotaKind, given: Collection[str]) -> tuple[str, ...]:
+    """Return the fields that a quota of this kind must have; of a mirror the provider says the total."""
+    return tuple(field for field in KIND_FIELDS[kind][0] if not (field == "total" and "mirrors" in given))
+
+
 def foreign_fields(kind: QuotaKind) -> set[str]:
     """Return the fields that a quota of this kind does not have."""
     every = {field for needed, more in KIND_FIELDS.values() for field in (*needed, *more)}
@@ -169,6 +175,7 @@ class Level:
     """What a quota holds at this moment, and what it has decided since it was defined.
 
     `running`: how many hold one of its slots; None where it has none. `waiting`: runs in line for its units.
+    `total`: of an allowance, what it had when it began or was recharged last.
     """
 
     quota_id: str
@@ -179,6 +186,7 @@ class Level:
     version: int
     running: int | None = None
     waiting: int = 0
+    total: float | None = None
 
 
 def make_quota(

@@ -2,11 +2,12 @@
 
 import difflib
 from collections.abc import Iterable, Iterator, Mapping
+from itertools import chain
 from typing import Any
 
 from quotaflow.errors import InvalidInput
 from quotaflow.log import printable
-from quotaflow.model import KIND_FIELDS, Quota, QuotaKind, foreign_fields, make_quota
+from quotaflow.model import KIND_FIELDS, Quota, QuotaKind, foreign_fields, make_quota, needed_fields
 from quotaflow.settings_section import is_zone
 
 # What stands in for a bad field of a quota, so that its other fields are checked too.
@@ -38,20 +39,21 @@ def _quota_problems(table: dict[str, Any], path: str) -> Iterator[str]:
     if kind is None:
         yield f'{path}.kind must be one of "bucket", "allowance"'
         return
-    needed, more = KIND_FIELDS[kind]
-    known = (*_QUOTA_SOUND, *needed, *more)
+    known = (*_QUOTA_SOUND, *chain(*KIND_FIELDS[kind]))
     for key in sorted(foreign_fields(kind) & table.keys()):
         yield f'{path}.{key} is not for a quota of kind "{kind}"; remove it'
     others = [key for key in table if key not in (*_QUOTA_SOUND, *_KIND_SOUND)]
     yield from (unknown(key, known, f"{path}.") for key in others)
-    if "mirrors" in table:
-        needed = tuple(key for key in needed if key != "total")
-    yield from (f"{path}.{key} is missing; add it" for key in ("id", *needed) if key not in table)
+    needed = ("id", *needed_fields(kind, table))
+    yield from (f"{path}.{key} is missing; add it" for key in needed if key not in table)
     sound = {key: value for key, value in (_QUOTA_SOUND | _KIND_SOUND).items() if key in known}
     fields = sound | {key: value for key, value in table.items() if key in known} | {"kind": kind}
     for key, words in _mistyped(fields):
         yield f"{path}.{key} must be {words}"
         fields[key] = sound[key]
+    if "mirrors" in fields and "mirrors" in table:
+        sound |= {"mirrors": "x", "total": None}
+        fields["total"] = table.get("total")
     while error := _refusal(fields):
         yield f"{path}.{error}"
         fields[str(error.field)] = sound[str(error.field)]

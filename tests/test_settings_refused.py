@@ -20,6 +20,7 @@ NAMES = sorted(
 )
 TEXTS = st.binary().map(os.fsdecode)  # what an environment can hold, also what is no UTF-8
 QUOTA = '[[quotas]]\nid = "a"\ncapacity = 10\nrefill_rate = 1\n'
+MIRROR = '[[quotas]]\nid = "a"\nkind = "allowance"\nmirrors = "tavily"\n'
 PREPAID = '[[quotas]]\nid = "a"\nkind = "allowance"\ntotal = 5\n'
 
 
@@ -109,6 +110,15 @@ def test_a_file_in_another_encoding_is_refused() -> None:
         ),
         (PREPAID + "capacity = 5", 'quotas[0].capacity is not for a quota of kind "allowance"; remove it'),
         ('[[quotas]]\nid = "a"\nkind = "allowance"', "quotas[0].total is missing; add it"),
+        (PREPAID + 'mirrors = "tavily"', "quotas[0].total is not for a quota that mirrors a provider"),
+        (
+            MIRROR + 'reset_cron = "0 0 1 * *"',
+            "quotas[0].reset_cron is not for a quota that mirrors a provider",
+        ),
+        (MIRROR + 'name = ""', "quotas[0].name must not be empty nor begin or end with space"),
+        (MIRROR.replace("tavily", ""), "quotas[0].mirrors must not be empty nor begin or end with space"),
+        (MIRROR.replace('"tavily"', "5"), "quotas[0].mirrors must be text, not int"),
+        (QUOTA + 'mirrors = "tavily"', 'quotas[0].mirrors is not for a quota of kind "bucket"; remove it'),
         (PREPAID + "reset_cron = 5", 'quotas[0].reset_cron must be a cron expression, like "0 0 1 * *"'),
         (
             PREPAID + 'timezone = "Mars"',

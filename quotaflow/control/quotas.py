@@ -1,6 +1,6 @@
 """Quotas for people: the definition in SQL, put into force in Redis, shown with what it holds."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -42,9 +42,11 @@ def check_period(reset_cron: str | None = None, timezone: str | None = None) -> 
 class QuotaDesk:
     """Changes quotas and shows them. A change acts at once, everywhere, without a restart."""
 
-    def __init__(self, store: Store, state: QuotaState) -> None:
+    def __init__(self, store: Store, state: QuotaState, providers: Collection[str]) -> None:
+        """`providers`: whose upstream keys a quota may mirror."""
         self._store = store
         self._state = state
+        self._providers = providers
         self._pending: set[str] = set()
 
     async def declare(self, quotas: Sequence[Quota]) -> None:
@@ -58,7 +60,7 @@ class QuotaDesk:
             if quota.mirrors is not None:
                 text += f" mirrors={quota.mirrors}"
             try:
-                check_period(quota.reset_cron, quota.timezone)
+                self._check(quota)
             except InvalidInput as error:
                 raise ConfigError(f'quota "{quota.id}": {error}') from error
             await self._store.apply_declared(quota, text)
@@ -68,9 +70,9 @@ class QuotaDesk:
     async def create(self, quota: Quota) -> QuotaView:
         """Add a quota.
 
-        :raises Conflict: its id or name is taken. :raises InvalidInput: a reset_cron or timezone that is none.
+        :raises Conflict: its id or name is taken. :raises InvalidInput: naming the field.
         """
-        check_period(quota.reset_cron, quota.timezone)
+        self._check(quota)
         return await self._in_force(await self._store.insert_quota(quota))
 
     async def change(
@@ -222,6 +224,14 @@ class QuotaDesk:
             for override in await self._store.overrides(quota_id):
                 await self._state.override(override)
             self._pending.discard(quota_id)
+
+    def _check(self, quota: Quota) -> None:
+        check_period(quota.reset_cron, quota.timezone)
+        if quota.mirrors is not None and quota.mirrors not in self._providers:
+            known = ", ".join(self._providers)
+            raise InvalidInput(
+                f"mirrors: no provider {quota.mirrors!r} is configured; known are {known}", field="mirrors"
+            )
 
     async def _in_force(self, quota: Quota) -> QuotaView:
         self._pending.add(quota.id)

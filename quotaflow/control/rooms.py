@@ -156,7 +156,7 @@ class Storing:
         self.auditor = Auditor(store, base.allowances.holdings, clock)
         self.duty = Duty("flusher", base.admission, clock, shared=store.is_shared)
         self.cleanup = self._cleanup()
-        self.quotas = QuotaDesk(store, base.quota_state)
+        self.quotas = QuotaDesk(store, base.quota_state, base.pooling.providers)
         self.upstream = self._upstream()
         self.snapshotter = Snapshotter(
             self.quotas.levels, store.write_snapshots, clock, every_s=journal.flush_every_s

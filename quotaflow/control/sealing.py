@@ -9,7 +9,7 @@ from quotaflow.balances import KeyStatus, UpstreamKey
 from quotaflow.errors import InvalidInput, SecretUnavailable
 from quotaflow.timing import Clock
 from quotaflow.upstream.importing import ImportRow
-from quotaflow.upstream.vault import Vault, fingerprint, shown
+from quotaflow.upstream.vault import FERNET, Vault, fingerprint, shown
 
 # What is known of a key before its service was asked.
 UNCHECKED: dict[str, Any] = {
@@ -36,7 +36,7 @@ class Sealer:
         self._new_id = new_id
 
     def made(self, provider: str, secret: str, name: str | None, *, enabled: bool) -> UpstreamKey:
-        """Make a key; without a name it is called what is shown of its secret.
+        """Make a key; without a name it is called as what it refers to, or what is shown of its secret.
 
         :raises InvalidInput: naming the field. :raises SecretUnavailable: the reference leads nowhere.
         """
@@ -46,7 +46,7 @@ class Sealer:
             raise InvalidInput(f"provider is not known; known are {known}", field="provider")
         now_us = self._clock.wall_us()
         fields = self.sealed(provider, secret)
-        name = check_id(name or fields["shown"], field="name")
+        name = check_id(name or _name_of(fields), field="name")
         bare = UpstreamKey(self._new_id(), provider, name, "", "", "", enabled, now_us, now_us)
         return replace(bare, **fields)
 
@@ -71,3 +71,9 @@ class Sealer:
         :raises SecretUnavailable: no key decrypts it.
         """
         return self._vault.reseal(sealed)
+
+
+def _name_of(fields: dict[str, Any]) -> str:
+    """Name a key that nobody named. Four characters are too few to tell a thousand keys apart."""
+    scheme, _, place = fields["sealed"].partition(":")
+    return f"{fields['shown']} {fields['fingerprint'][:6]}" if scheme == FERNET else place

@@ -10,6 +10,7 @@ from quotaflow.amounts import check_id, cost_micro
 from quotaflow.balances import ImportReport, KeyStatus, KeyView, LiveKey, Progress, RefreshReport, UpstreamKey
 from quotaflow.control.lending import Lending, LentKey
 from quotaflow.control.refreshing import Refresher, by_provider
+from quotaflow.control.rotating import rotate
 from quotaflow.control.sealing import UNCHECKED, Sealer
 from quotaflow.errors import NotFound, NotOpen, Unavailable
 from quotaflow.limiter.pools import Pools
@@ -95,7 +96,7 @@ class UpstreamDesk:
 
         :raises InvalidInput: the text as a whole cannot be read.
         """
-        rows = rows_of(text)
+        rows = await asyncio.to_thread(rows_of, text)
         made: dict[int, UpstreamKey] = {}
         wrong: dict[int, str] = {}
         for row in rows:
@@ -203,12 +204,7 @@ class UpstreamDesk:
 
         :raises SecretUnavailable: one cannot be decrypted; nothing was changed.
         """
-        keys = await self._store.all_upstream_keys()
-        turned = [(key, self._sealer.reseal(key.sealed)) for key in keys]
-        changed = [(key.id, key.sealed, sealed) for key, sealed in turned if sealed != key.sealed]
-        count = await self._store.reseal_upstream_keys(changed)
-        for name, some in by_provider(replace(key, sealed=sealed) for key, sealed in turned).items():
-            await self._pools.reseal(name, {key.id: key.sealed for key in some})
+        count = await rotate(self._store, self._pools, self._sealer)
         log.info(Event.UPSTREAM_CHANGED, change="rotated", count=count, actor=actor)
         return count
 

@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import re
 from collections.abc import AsyncIterator, Callable
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 MAX_REQUEST_BYTES = 65_536
 DRIP_S = 0.05  # between two bytes
@@ -57,10 +57,8 @@ class _Connection(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Remember it, so that it can be closed."""
-        if not isinstance(transport, asyncio.Transport):
-            raise TypeError
-        self._transport = transport
-        self._open_ones.add(transport)
+        self._transport = cast("asyncio.Transport", transport)  # uvloop's is none by inheritance
+        self._open_ones.add(self._transport)
 
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002  asyncio's signature
         """Forget what was still to be sent."""

@@ -1,4 +1,4 @@
-"""Five ways to work under a quota. Cron expressions have six fields here, seconds first, so that something happens."""
+"""Six ways to work under a quota. Cron expressions have six fields here, seconds first, so that something happens."""
 
 import asyncio
 import os
@@ -11,7 +11,7 @@ from sqlalchemy import Column, DateTime, Float, Integer, MetaData, String, Table
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import Session
 
-from quotaflow import LimitCallTask, LimitTask, SchedulerTask, TaskContext
+from quotaflow import LentKey, LimitCallTask, LimitTask, Quotaflow, SchedulerTask, TaskContext
 
 CITIES = ("Oslo", "Lima", "上海")
 
@@ -53,6 +53,22 @@ async def watch_weather(session: AsyncSession) -> None:
     await connection.run_sync(weather_tables.create_all)  # the first time; afterwards it only looks
     rows = [{"city": city, "celsius": celsius} for city, celsius in zip(CITIES, degrees, strict=True)]
     await session.execute(insert(readings), rows)
+
+
+@LimitTask(id="search_news", name="Search the news", quota_name="Searches", cron="*/5 * * * * *")
+async def search_news() -> None:
+    """Search with the key that has the most left, or the next when the service refuses it.
+
+    The quota mirrors what all keys have: when nothing is left, the runs are refused before anybody is asked.
+    """
+    url = os.environ.get("SEARCH_URL", "http://127.0.0.1:8766")
+
+    async def search(key: LentKey) -> None:
+        async with httpx.AsyncClient(base_url=url, timeout=5, trust_env=False) as client:
+            answer = await client.post("/search", headers={"Authorization": f"Bearer {key.secret}"})
+            answer.raise_for_status()
+
+    await Quotaflow.current().upstream.call("search_service", search)
 
 
 @LimitTask(id="measure_disk", name="Measure the disk", quota_name="Disk checks", cron="* * * * * *")

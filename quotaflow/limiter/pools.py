@@ -36,6 +36,14 @@ class Reservation:
     available_micro: int
 
 
+class Resealed(NamedTuple):
+    """A key's sealed secret as it was, and encrypted anew."""
+
+    key_id: str
+    before: str
+    now: str
+
+
 class Nothing(NamedTuple):
     """No key could be picked: how many there are, and why not. `rested_s`: until the first has rested."""
 
@@ -112,9 +120,9 @@ class Pools:
         """Put keys into the pool: id -> sealed secret. Those that are there stay, unless their secret is another."""
         await self._pool("define", provider, _sealed(sealed))
 
-    async def reseal(self, provider: str, sealed: Mapping[str, str]) -> None:
+    async def reseal(self, provider: str, changed: Sequence[Resealed]) -> None:
         """Take over secrets that were only encrypted anew; everything known of their keys stays."""
-        await self._pool("reseal", provider, _sealed(sealed))
+        await self._pool("reseal", provider, [(one.key_id, one.now, one.before, "-", "0") for one in changed])
 
     async def forget(self, provider: str, key_ids: Sequence[str]) -> None:
         """Take keys out of the pool."""

@@ -105,7 +105,13 @@ class QuotaState:
         versions = {quota.id: quota.version for quota in quotas}
         return found | {
             subject: Level(
-                subject, (held.remaining_micro or 0) / MICRO, held.allowed, held.limited, 0, versions[subject]
+                subject,
+                (held.remaining_micro or 0) / MICRO,
+                held.allowed,
+                held.limited,
+                0,
+                versions[subject],
+                total=held.total_micro / MICRO,
             )
             for subject, held in holdings.items()
         }

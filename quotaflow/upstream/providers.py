@@ -1,6 +1,7 @@
 """Which services there are, and how each is asked. A plug-in brings another kind by an entry point."""
 
 from collections.abc import Callable, Iterable, Mapping
+from functools import lru_cache
 from importlib import import_module
 from importlib.metadata import EntryPoint, entry_points
 from typing import Protocol
@@ -56,7 +57,13 @@ def get(settings: ProviderSettings, secret: str) -> httpx.Request:
     """Make a GET of the provider's URL, the secret in its header."""
     value = settings.header_value.replace("{key}", secret)
     headers = {"Accept": "application/json", "User-Agent": "quotaflow", settings.header: value}
-    return httpx.Request("GET", settings.url, headers=headers)
+    return httpx.Request("GET", _url(settings.url), headers=headers)
+
+
+@lru_cache
+def _url(text: str) -> httpx.URL:
+    """Parse it once, not for each of a thousand keys."""
+    return httpx.URL(text)
 
 
 def _made(settings: ProviderSettings) -> Provider:

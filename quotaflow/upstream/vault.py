@@ -14,7 +14,9 @@ from quotaflow.log import printable
 MIN_SECRET = 8
 MAX_SECRET = 4096  # characters
 
-_ENV, _FILE, _FERNET = "env:", "file:", "fernet:"
+FERNET = "fernet"
+
+_ENV, _FILE, _FERNET = "env:", "file:", f"{FERNET}:"
 _OURS = "QUOTAFLOW_"  # our own secrets are not sent to anybody
 _SECRET_KEY = "QUOTAFLOW_UPSTREAM__SECRET_KEY"  # noqa: S105  the variable's name
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*").fullmatch

@@ -16,6 +16,8 @@ PACKAGES = (
     "SQLAlchemy",
     "asyncpg",
     "aiosqlite",
+    "httpx",
+    "cryptography",
     "apscheduler",
     "arq",
     "limits",

@@ -37,7 +37,7 @@ def test_the_configuration_names_the_tasks_and_has_every_quota_they_ask_for(task
         quota.name for quota in settings.quotas
     }
     assert {plan.task.id for plan in plans_of(REGISTRY, settings)} == {
-        *("watch_weather", "measure_disk", "collect_payments")
+        *("watch_weather", "measure_disk", "collect_payments", "search_news")
     }
 
 

@@ -11,13 +11,15 @@ from typing import Any
 import httpx
 import pytest
 
-from quotaflow import NoUpstreamKey, Quotaflow
+from quotaflow import LimitTask, NoUpstreamKey, Quotaflow
 from quotaflow.balances import KeyStatus, KeyView
 from quotaflow.control.lending import LentKey
-from quotaflow.errors import InvalidInput, NotFound, SecretUnavailable
+from quotaflow.errors import ConfigError, InvalidInput, NotFound, SecretUnavailable
 from quotaflow.examples.upstream_service import Account, Behaviour, UpstreamService, key_of
 from quotaflow.limiter import keys
 from quotaflow.model import QuotaKind, Reason, make_quota
+from quotaflow.runner.registry import Registry
+from quotaflow.runs import Word
 from quotaflow.settings import Settings, load
 from quotaflow.settings_upstream import ProviderSettings
 from quotaflow.store import UpstreamFilter
@@ -358,3 +360,44 @@ async def test_redis_shows_the_pool_to_a_person(house: House) -> None:
         assert await redis.zscore(balance, key.id) == 6_000_000
         (member,) = await redis.zrange(held, 0, -1)
         assert member.split(" ")[1:] == [key.id, "4000000"]
+
+
+async def test_a_quota_can_mirror_only_a_provider_that_is_there(house: House) -> None:
+    mirror = make_quota(id="search", kind=QuotaKind.ALLOWANCE, mirrors="tavilly")
+    async with house.open(stored=0) as qf:
+        with pytest.raises(InvalidInput, match="no provider 'tavilly' is configured; known are tavily"):
+            await qf.quotas.create(mirror)
+    house.settings = house.settings.model_copy(update={"quotas": (mirror,)})
+    with pytest.raises(ConfigError, match='quota "search": mirrors: no provider'):
+        async with house.open(stored=0):
+            pytest.fail("it cannot work")
+
+
+async def test_a_task_under_a_mirror_uses_keys_and_stops_when_nothing_is_left(
+    house: House, registry: Registry
+) -> None:
+    """Seed 004's work: a task that searches under the real balance, with whatever key has the most left."""
+    used: list[str] = []
+
+    @LimitTask(id="search_web", name="Search", quota_name="search")
+    async def search_web() -> None:
+        used.append(await Quotaflow.current().upstream.call("tavily", house.search))
+
+    mirror = make_quota(id="search", kind=QuotaKind.ALLOWANCE, mirrors="tavily")
+    house.settings = house.settings.model_copy(update={"quotas": (mirror,)})
+    for account in house.service.accounts.values():
+        account.plan_usage = LIMIT - 1
+    async with house.open() as qf, qf.working():
+        await until(lambda: has(qf, "search", KEYS))
+        triggered = [await qf.trigger("search_web") for _ in range(KEYS + 2)]
+        assert [one.answer.word for one in triggered].count(Word.EXHAUSTED) == 2
+        await until(lambda: done(used))
+    assert sorted(used) == [key_of(number) for number in range(KEYS)]
+
+
+async def has(qf: Quotaflow, quota: str, units: float) -> bool:
+    return (await qf.acquire(quota, 0)).remaining == units
+
+
+async def done(used: list[str]) -> bool:
+    return len(used) == KEYS

@@ -21,7 +21,7 @@ ALLOWED = {
     "flow": NOUNS | ROOMS | {"control"},
     "edges": NOUNS | ROOMS | {"control", "flow", "edges", "examples", ""},
     "examples": {"", "edges", "examples"},
-    "__init__": NOUNS | ROOMS | {"flow"},
+    "__init__": NOUNS | ROOMS | {"control", "flow"},
     "__main__": {"edges"},
 }
 

@@ -105,6 +105,7 @@ async def test_a_line_end_in_a_label_ends_no_line() -> None:
             "runner": {"queue_len": 0, "queue_cap": 0, "running": 0, "stuck": 0},
             "loop": {"blocks": 0, "longest_s": 0},
         },
+        {"providers": {}, "lost": 0},
     )
     assert 'quotaflow_remaining_units{quota="a\\nb"} 0.5\n' in text
     assert 'quotaflow_runs{status="ok"} 3\n' in text
@@ -187,6 +188,15 @@ async def test_the_document_names_every_route_and_body(house: House) -> None:
         ("GET", "/api/stats"),
         ("GET", "/api/cleanup/stats"),
         ("POST", "/api/cleanup/run"),
+        ("GET", "/api/upstream-keys"),
+        ("POST", "/api/upstream-keys"),
+        ("GET", "/api/upstream-keys/{key_id}"),
+        ("PATCH", "/api/upstream-keys/{key_id}"),
+        ("DELETE", "/api/upstream-keys/{key_id}"),
+        ("POST", "/api/upstream-keys/import"),
+        ("GET", "/api/upstream-keys/refresh"),
+        ("POST", "/api/upstream-keys/refresh"),
+        ("POST", "/api/upstream-keys/rotate"),
         ("GET", "/livez"),
         ("GET", "/readyz"),
         ("GET", "/stats"),

@@ -37,6 +37,7 @@ async def test_a_prepaid_quota_is_created_full_and_shown_alike_everywhere(house:
         "reset_cron": "0 0 1 * *",
         "timezone": "Asia/Shanghai",
         "max_concurrent": None,
+        "mirrors": None,
         "running": None,
         "waiting": 0,
     }

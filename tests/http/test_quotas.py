@@ -26,6 +26,7 @@ async def test_a_quota_is_created_full_and_shown_alike_everywhere(house: House) 
         "reset_cron": None,
         "timezone": None,
         "max_concurrent": None,
+        "mirrors": None,
         "running": None,
         "waiting": 0,
     }

@@ -7,7 +7,7 @@ import pytest
 from quotaflow.amounts import MICRO
 from quotaflow.balances import Asked, KeyStatus, Verdict
 from quotaflow.limiter import keys
-from quotaflow.limiter.pools import Nothing
+from quotaflow.limiter.pools import Nothing, Resealed
 from tests.limiter.conftest import Bench
 from tests.limiter.pools import LEASE_S, P, Pond
 
@@ -140,10 +140,12 @@ async def test_a_check_of_a_secret_says_nothing_about_the_next_one(pond: Pond) -
 async def test_encrypting_a_secret_anew_changes_nothing_else(pond: Pond) -> None:
     await pond.pick(3 * MICRO)
     before = await pond.available()
-    pond.sealed = {key_id: f"{sealed}-anew" for key_id, sealed in pond.sealed.items()}
-    await pond.here.reseal(P, pond.sealed)
+    changed = [Resealed(key_id, sealed, f"{sealed}-anew") for key_id, sealed in pond.sealed.items()]
+    await pond.here.reseal(P, changed)
     assert await pond.available() == before
     assert (await pond.pick()).sealed.endswith("-anew")
+    await pond.here.reseal(P, [one._replace(now="what was before") for one in changed])
+    assert (await pond.pick()).sealed.endswith("-anew"), "another change came first"
 
 
 async def test_a_key_that_is_taken_out_is_gone_and_may_come_back_with_work_under_way(pond: Pond) -> None:

@@ -6,7 +6,19 @@ from typing import Annotated
 
 import typer
 
-from quotaflow.edges.cli import cleanup, db, demo, doctor, ledger, quota, run, task, token, trace
+from quotaflow.edges.cli import (
+    cleanup,
+    db,
+    demo,
+    doctor,
+    ledger,
+    quota,
+    run,
+    task,
+    token,
+    trace,
+    upstream,
+)
 from quotaflow.edges.cli.client import Daemon, command, remote
 from quotaflow.edges.cli.show import Show
 from quotaflow.edges.cli.words import say
@@ -22,6 +34,7 @@ command(app, "run")(run.run)
 command(app, "demo")(demo.demo)
 app.add_typer(quota.app, name="quota")
 app.add_typer(token.app, name="token")
+app.add_typer(upstream.app, name="upstream")
 app.add_typer(task.app, name="task")
 app.add_typer(trace.app, name="trace")
 command(app, "doctor")(doctor.doctor)

@@ -63,33 +63,52 @@ class Daemon:
         *,
         query: Item | None = None,
         headers: Mapping[str, str] | None = None,
+        deadline_s: float | None = None,
     ) -> Any:
-        """Return the JSON of the answer; None for an empty one.
+        """Return the JSON of the answer; None for an empty one. Bytes are sent as they are.
+
+        :param deadline_s: for what takes longer than others.
 
         :raises Unavailable: nobody answers, or somebody else.
         """
-        content = None if body is None else json.dumps(body)  # NaN too: the daemon says what is wrong with it
         try:
-            answer = self._client.request(method, path, content=content, params=query, headers=headers)
+            answer = self._client.request(
+                method,
+                path,
+                content=_content(body),
+                params=query,
+                headers=headers,
+                timeout=deadline_s or self._client.timeout,
+            )
         except self._broken as error:
             raise self._silent(f"{type(error).__name__}: {error}") from error
         if answer.is_error:
-            _refused(answer.status_code, answer.text)
+            refused(answer.status_code, answer.text)
         try:
             return answer.json() if answer.content else None
         except ValueError:
             raise Unavailable(say("{where} is no quotaflow daemon", where=self._where)) from None
 
     @contextlib.contextmanager
-    def stream(self, path: str, query: Item) -> Iterator[Iterator[bytes]]:
+    def stream(
+        self,
+        path: str,
+        query: Item | None = None,
+        *,
+        method: str = "GET",
+        body: object = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> Iterator[Iterator[bytes]]:
         """Give the body of an answer as it comes.
 
         :raises Unavailable: nobody answers, or stops in the middle.
         """
         try:
-            with self._client.stream("GET", path, params=query) as answer:
+            with self._client.stream(
+                method, path, content=_content(body), params=query, headers=headers
+            ) as answer:
                 if answer.is_error:
-                    _refused(answer.status_code, answer.read().decode())
+                    refused(answer.status_code, answer.read().decode())
                 yield answer.iter_bytes()
         except self._broken as error:
             raise self._silent(f"{type(error).__name__}: {error}") from error
@@ -107,12 +126,12 @@ class Daemon:
         """Hang up."""
         self._client.close()
 
-    def ask_all(self, path: str) -> dict[str, Any]:
+    def ask_all(self, path: str, query: Item | None = None) -> dict[str, Any]:
         """Return a whole list, page after page."""
-        page = self.ask("GET", path)
+        page = self.ask("GET", path, query=query)
         items = list(page["items"])
         while page.get("next_cursor"):
-            page = self.ask("GET", path, query={"cursor": page["next_cursor"]})
+            page = self.ask("GET", path, query={**(query or {}), "cursor": page["next_cursor"]})
             items += page["items"]
         return {"items": items, "next_cursor": None}
 
@@ -163,7 +182,13 @@ def remote(app: typer.Typer, name: str) -> Callable[[Command], Command]:
     return declare
 
 
-def _refused(status: int, text: str) -> NoReturn:
+def _content(body: object) -> str | bytes | None:
+    if body is None or isinstance(body, bytes):
+        return body
+    return json.dumps(body)  # NaN too: the daemon says what is wrong with it
+
+
+def refused(status: int, text: str) -> NoReturn:
     """End the command with what the daemon says: `code: detail`."""
     try:
         problem = dict(json.loads(text))

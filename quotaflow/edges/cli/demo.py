@@ -4,6 +4,7 @@ import contextlib
 import os
 import secrets
 import socket
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Annotated
@@ -21,6 +22,8 @@ from quotaflow.edges.cli.systemd import Systemd
 from quotaflow.edges.cli.tally import Since, Tally, tally
 from quotaflow.edges.cli.words import say
 from quotaflow.edges.http.vitals import Vitals
+from quotaflow.errors import Conflict
+from quotaflow.examples.upstream_service import Account, UpstreamService, key_of
 from quotaflow.examples.weather_service import WeatherService
 from quotaflow.flow import Quotaflow
 from quotaflow.log import configure
@@ -30,6 +33,9 @@ from quotaflow.timing import SystemClock
 CONFIG = Path(examples.__file__).with_name("config.toml")
 DATA_DIR = Path("quotaflow-data")
 PORT = 8000
+PROVIDER = "search_service"
+SEARCH_KEYS = [key_of(number) for number in range(3)]
+SEARCHES = 20  # of each key: enough for five minutes
 
 
 def demo(
@@ -71,10 +77,12 @@ async def _demo(settings: Settings, seconds: float | None) -> Tally | None:
     with stop.cutting_short():
         async with (
             WeatherService().listening() as weather,
-            Quotaflow.open(settings, role="daemon") as qf,
+            UpstreamService({key: Account(SEARCHES) for key in SEARCH_KEYS}).listening() as search,
+            Quotaflow.open(searching(settings, search), role="daemon") as qf,
             serving(qf, vitals) as url,
         ):
-            os.environ["WEATHER_URL"] = weather
+            os.environ |= {"WEATHER_URL": weather, "SEARCH_URL": search}
+            await stock(qf)
             _first_lines(url, settings)
             Live(typer.echo, partial(stop.ask, "nobody reads")).attach()
             async with working(qf, vitals, clock):
@@ -92,6 +100,22 @@ def _first_lines(url: str, settings: Settings) -> None:
         typer.echo(say("admin token, for this demo only: {token}", token=token))
     where = settings.data_dir
     typer.echo(say("in another terminal: quotaflow quota list --data-dir {where}", where=where) + "\n")
+
+
+def searching(settings: Settings, url: str) -> Settings:
+    """Return settings that know where the search service listens."""
+    providers = tuple(replace(one, url=f"{url}/usage") for one in settings.upstream.providers)
+    upstream = settings.upstream.model_copy(update={"providers": providers})
+    return settings.model_copy(update={"upstream": upstream})
+
+
+async def stock(qf: Quotaflow) -> None:
+    """Store the keys of the search service, unless an earlier demo did; its service had others' books."""
+    for number, key in enumerate(SEARCH_KEYS, 1):
+        os.environ[f"SEARCH_KEY_{number}"] = key
+        with contextlib.suppress(Conflict):
+            await qf.upstream.add(PROVIDER, f"env:SEARCH_KEY_{number}", name=f"key {number}")
+    await qf.upstream.refresh(PROVIDER)
 
 
 def _fresh_token() -> SecretStr:

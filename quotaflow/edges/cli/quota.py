@@ -72,10 +72,14 @@ def create(
     reset_cron: ResetCron = None,
     timezone: Timezone = None,
     max_concurrent: MaxConcurrent = None,
+    mirrors: Annotated[
+        str | None, typer.Option(help=say("The provider whose upstream keys' balance an allowance has"))
+    ] = None,
 ) -> None:
     """Define a quota; it is in force at once."""
     body = {"id": quota_id, "name": name or quota_id, "kind": kind}
     body |= told(capacity, refill_rate, total, reset_cron, timezone, max_concurrent)
+    body |= {} if mirrors is None else {"mirrors": mirrors}
     show.one(daemon.ask("POST", "/api/quotas", body))
 
 

@@ -61,6 +61,15 @@ class Show:
             pairs = [{"key": key, "value": value} for key, value in answer.items()]
             table({"member": "key", "value": "value"}, pairs, with_headings=False)
 
+    def report(self, answer: Item, columns: Columns, sentence: str) -> None:
+        """Show what was done: a row for each of its `errors`, then a sentence."""
+        if self._is_json:
+            emit_json(answer)
+            return
+        if answer["errors"]:
+            table(columns, answer["errors"])
+        self.note(sentence)
+
     def note(self, sentence: str) -> None:
         """Add a word for people; programs know."""
         if not self._is_json:

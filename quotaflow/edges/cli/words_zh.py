@@ -2,6 +2,7 @@
 
 from quotaflow.edges.cli.words_zh_prepaid import PREPAID
 from quotaflow.edges.cli.words_zh_runs import RUNS
+from quotaflow.edges.cli.words_zh_upstream import UPSTREAM
 
 CHINESE = {
     # commands
@@ -196,4 +197,5 @@ CHINESE = {
     "the counts differ": "计数不一致",
     **PREPAID,
     **RUNS,
+    **UPSTREAM,
 }

@@ -1,6 +1,7 @@
 """The Chinese texts about access tokens and prepaid units, by their English ones."""
 
 PREPAID = {
+    "The provider whose upstream keys' balance an allowance has": "预付配额所镜像的上游密钥提供方",
     # commands
     "Access tokens: make, look, change, recharge, use.": "访问令牌：创建、查看、修改、充值、使用。",
     "List access tokens, newest first.": "列出访问令牌，最新的在前。",

@@ -9,7 +9,19 @@ from fastapi.security import HTTPBearer
 from fastapi_offline import FastAPIOffline
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from quotaflow.edges.http import cleanup, consume, health, ledger, logs, quotas, tasks, tokens, traces
+from quotaflow.edges.http import (
+    cleanup,
+    consume,
+    health,
+    ledger,
+    logs,
+    quotas,
+    refreshes,
+    tasks,
+    tokens,
+    traces,
+    upstream,
+)
 from quotaflow.edges.http.auth import Customers, Door, Tries
 from quotaflow.edges.http.context import Context
 from quotaflow.edges.http.guard import CONSUME, Guard, Hosts
@@ -55,7 +67,9 @@ def create_app(
         ledger,
         cleanup,
         health,
-    ):  # logs first: quotas take every address
+        refreshes,
+        upstream,
+    ):  # logs first: quotas take every address; and refreshes: upstream takes them for ids
         app.include_router(part.router, dependencies=bearer)
     handle_errors(app)
     if trusted:

@@ -11,6 +11,8 @@ from quotaflow.errors import QuotaflowError
 from quotaflow.settings import Http
 
 MAX_BODY = 64 * 1024  # bytes
+IMPORT = "/api/upstream-keys/import"
+MAX_IMPORT = 8 * 1024 * 1024  # bytes of a body there: 10,000 keys
 LOCAL_ONLY = ("/stats", "/metrics")  # figures: open to this machine, with the token to others
 CONSUME = "/api/consume"  # and what is below it: not the admin's, but of who has an access token
 TOKEN_ID = "quotaflow.token_id"  # noqa: S105  in the scope: whose access token it is
@@ -63,7 +65,7 @@ class Guard:
             return
         # What gets here was logged and answered; the framework raises it again for servers that log.
         with contextlib.suppress(Exception):
-            await self._app(scope, _bounded(receive), send)
+            await self._app(scope, _bounded(receive, most_of(scope)), send)
 
     def _check(self, scope: Scope) -> None:
         headers = scope["headers"]
@@ -73,11 +75,18 @@ class Guard:
             scope[TOKEN_ID] = self._customers.id_of(_secret(headers), address_of(scope))
         elif self._door is not None and _needs_token(scope):
             self._door.check(next(iter(_values(headers, b"authorization")), None), address_of(scope))
-        if any(_length(value) > MAX_BODY for value in _values(headers, b"content-length")):
-            raise TooLarge(_TOO_LARGE)
+        most = most_of(scope)
+        if any(_length(value) > most for value in _values(headers, b"content-length")):
+            raise _too_large(most)
 
 
-_TOO_LARGE = f"a body may have at most {MAX_BODY} bytes"
+def most_of(scope: Scope) -> int:
+    """Return how many bytes a body may have."""
+    return MAX_IMPORT if scope["path"] == IMPORT else MAX_BODY
+
+
+def _too_large(most: int) -> TooLarge:
+    return TooLarge(f"a body may have at most {most} bytes")
 
 
 def _values(headers: list[tuple[bytes, bytes]], wanted: bytes) -> list[bytes]:
@@ -97,7 +106,7 @@ def _secret(headers: list[tuple[bytes, bytes]]) -> bytes | None:
 
 
 def _length(value: bytes) -> int:
-    return int(value) if value.isdigit() and len(value) < len(str(1 << 62)) else MAX_BODY + 1
+    return int(value) if value.isdigit() and len(value) < len(str(1 << 62)) else MAX_IMPORT + 1
 
 
 def address_of(scope: Scope) -> str:
@@ -118,15 +127,15 @@ def _is_local(address: str) -> bool:
         return False
 
 
-def _bounded(receive: Receive) -> Receive:
-    left = MAX_BODY
+def _bounded(receive: Receive, most: int) -> Receive:
+    left = most
 
     async def counted() -> Message:
         nonlocal left
         message = await receive()
         left -= len(message.get("body", b""))
         if left < 0:
-            raise TooLarge(_TOO_LARGE)
+            raise _too_large(most)
         return message
 
     return counted

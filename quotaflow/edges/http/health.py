@@ -36,16 +36,18 @@ async def small_stats(here: Here) -> JSONResponse:
 @router.get("/metrics", response_class=PlainTextResponse)
 async def metrics(here: Here) -> Response:
     """Show figures in Prometheus' text format. Open to this machine; from elsewhere with the token."""
-    text = render(await here.flow.statistics.everything(), _work(here))
+    figures = await here.flow.statistics.everything()
+    text = render(figures, _work(here), await here.flow.upstream_statistics())
     return Response(text, media_type=MEDIA_TYPE)
 
 
 @router.get("/api/stats", response_class=JSONResponse)
 async def stats(here: Here) -> JSONResponse:
-    """Show all figures: queues, decisions, traces, instances, and what a crash of Redis can take back."""
+    """Show all figures: queues, decisions, traces, upstream keys, and what a crash of Redis can take back."""
     figures = await here.flow.statistics.everything()
     instances = [_instance(entry) for entry in figures["instances"]]
-    return JSONResponse({**figures, "instances": instances, **_work(here)})
+    upstream = await here.flow.upstream_statistics()
+    return JSONResponse({**figures, "instances": instances, **_work(here), "upstream": upstream})
 
 
 def _work(here: Context) -> dict[str, Mapping[str, float]]:

@@ -18,9 +18,12 @@ class Family(NamedTuple):
     samples: Samples
 
 
-def render(figures: Mapping[str, Any], work: Mapping[str, Mapping[str, float]]) -> str:
-    """Write all families; `figures` and `work` are those of /api/stats."""
-    return "".join(line for family in _families(figures, work) for line in _lines(family))
+def render(
+    figures: Mapping[str, Any], work: Mapping[str, Mapping[str, float]], upstream: Mapping[str, Any]
+) -> str:
+    """Write all families; `figures`, `work` and `upstream` are those of /api/stats."""
+    families = (*_families(figures, work), *_upstream(upstream))
+    return "".join(line for family in families for line in _lines(family))
 
 
 def _families(figures: Mapping[str, Any], work: Mapping[str, Mapping[str, float]]) -> Iterator[Family]:
@@ -59,6 +62,22 @@ def _gauges(
     yield "dead_letters", "Facts that could not be stored.", figures["dead_letters"]
     yield "double_claims", "Ticks that fired twice after Redis had lost data.", figures["double_claims"]
     yield "instances", "Processes that share this Redis.", len(figures["instances"])
+
+
+def _upstream(upstream: Mapping[str, Any]) -> Iterator[Family]:
+    providers: dict[str, Any] = upstream["providers"]
+    keys = [
+        ({"provider": name, "status": status}, count)
+        for name, one in providers.items()
+        for status, count in one["by_status"].items()
+    ]
+    remaining = [({"provider": name}, one["remaining"]) for name, one in providers.items()]
+    reserved = [({"provider": name}, one["reserved"]) for name, one in providers.items()]
+    lost: Samples = [({}, upstream["lost"])]
+    yield Family("quotaflow_upstream_keys", "gauge", "Upstream keys that are switched on, by status.", keys)
+    yield Family("quotaflow_upstream_remaining_units", "gauge", "What they have left.", remaining)
+    yield Family("quotaflow_upstream_reserved_units", "gauge", "What is reserved of them now.", reserved)
+    yield Family("quotaflow_upstream_lost_total", "counter", "Reservations that ended too early.", lost)
 
 
 def _lines(family: Family) -> Iterator[str]:

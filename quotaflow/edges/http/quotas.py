@@ -27,7 +27,7 @@ from quotaflow.edges.http.shapes import (
 )
 from quotaflow.edges.http.views import Listed, OverrideShown, QuotaShown, override_shown, quota_shown
 from quotaflow.errors import InvalidInput
-from quotaflow.model import KIND_FIELDS, foreign_fields, make_quota
+from quotaflow.model import foreign_fields, make_quota, needed_fields
 
 router = APIRouter(tags=["quotas"])
 
@@ -124,7 +124,7 @@ def fields_of(new: NewQuota) -> dict[str, Any]:
     :raises InvalidInput: a field that its kind needs is missing, or one that it does not have is there.
     """
     given = new.model_dump(exclude_unset=True)
-    for field in KIND_FIELDS[new.kind][0]:
+    for field in needed_fields(new.kind, given):
         if field not in given:
             raise InvalidInput(f"{field} is missing", field=field)
     if foreign := sorted(foreign_fields(new.kind) & given.keys()):

@@ -66,6 +66,9 @@ class NewQuota(Body):
     reset_cron: str | None = Field(default=None, description="when an allowance has its total again")
     timezone: str | None = Field(default=None, description="of reset_cron")
     max_concurrent: int | None = Field(default=None, description="of a bucket: runs and calls at once")
+    mirrors: str | None = Field(
+        default=None, description="of an allowance: the provider whose upstream keys' balance it has"
+    )
     enabled: bool = True
 
 

@@ -42,6 +42,7 @@ class QuotaShown:
 
     `running`: runs and calls under way, where it has `max_concurrent`; `waiting`: runs in line for its units.
     `total` is what a prepaid one begins with, and again when it is reset; that and the next two are null for a bucket.
+    `mirrors`: the provider whose upstream keys' balance it has.
     """
 
     id: str
@@ -60,6 +61,7 @@ class QuotaShown:
     max_concurrent: int | None = None
     running: int | None = None
     waiting: int | None = None
+    mirrors: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,13 +186,21 @@ def quota_shown(view: QuotaView) -> QuotaShown:
         remaining=level.remaining if level else None,
         allowed=level.allowed if level else None,
         limited=level.limited if level else None,
-        total=quota.capacity if quota.kind is QuotaKind.ALLOWANCE else None,
+        total=total_of(view),
         reset_cron=quota.reset_cron,
         timezone=quota.timezone,
         max_concurrent=quota.max_concurrent,
         running=level.running if level else None,
         waiting=level.waiting if level else None,
+        mirrors=quota.mirrors,
     )
+
+
+def total_of(view: QuotaView) -> float | None:
+    """Return what a prepaid quota begins with; of a mirror, what its provider's keys may use in all."""
+    if view.quota.mirrors is not None:
+        return view.level.total if view.level else None
+    return view.quota.capacity if view.quota.kind is QuotaKind.ALLOWANCE else None
 
 
 def override_shown(override: Override) -> OverrideShown:
