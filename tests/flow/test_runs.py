@@ -293,6 +293,8 @@ async def test_a_paused_task_keeps_the_places_of_its_runs(daemon: Daemon) -> Non
     await qf.tasks.pause("patient", paused=True)
     await asyncio.sleep(0.4)  # the moment of the second passes in Redis, whose clock nobody sets
     await qf.tasks.pause("patient", paused=False)
+    runs.append(await qf.trigger("patient", [3]))
     for run in runs:
         await ended(qf, run.run_id)
-    assert said == ["number 0", "number 1", "number 2"]
+    # Both may have their unit when they are looked at, and then either may begin first; a newcomer waits for its own.
+    assert (said[0], {*said[1:3]}, said[3:]) == ("number 0", {"number 1", "number 2"}, ["number 3"])

@@ -11,7 +11,7 @@ from typing import Any
 import httpx
 import pytest
 
-from quotaflow import LimitTask, NoUpstreamKey, Quotaflow
+from quotaflow import LimitTask, NotOpen, NoUpstreamKey, Quotaflow
 from quotaflow.balances import KeyStatus, KeyView
 from quotaflow.control.lending import LentKey
 from quotaflow.errors import ConfigError, InvalidInput, NotFound, SecretUnavailable
@@ -401,3 +401,24 @@ async def has(qf: Quotaflow, quota: str, units: float) -> bool:
 
 async def done(used: list[str]) -> bool:
     return len(used) == KEYS
+
+
+async def test_a_process_without_the_store_uses_keys_and_does_not_change_them(house: House) -> None:
+    async with house.open(stored=1) as qf, Quotaflow.open(house.settings) as library:
+        assert await library.upstream.call("tavily", house.search) == key_of(0)
+        assert await left(qf) == [9]
+        with pytest.raises(NotOpen, match="ask that daemon"):
+            await library.upstream.add("tavily", key_of(1))
+        with pytest.raises(NotOpen, match="ask that daemon"):
+            await library.upstream.refresh()
+
+
+async def test_a_task_gets_at_the_quotaflow_that_runs_it_and_a_stranger_at_none(house: House) -> None:
+    with pytest.raises(NotOpen, match="no Quotaflow is open"):
+        Quotaflow.current()
+    async with house.open(stored=0) as qf:
+        assert Quotaflow.current() is qf
+        with pytest.raises(NotOpen, match="no Quotaflow is open"):
+            await asyncio.to_thread(Quotaflow.current)
+    with pytest.raises(NotOpen, match="no Quotaflow is open"):
+        Quotaflow.current()

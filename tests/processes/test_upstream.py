@@ -34,7 +34,6 @@ TROUBLES: list[dict[str, Any]] = [
     {"mode": "revoked"},
     {"slow_s": 0.25},  # answered too late for the caller, charged all the same
 ]
-TIMES = 2  # each trouble comes so often
 AT_ONCE = 3  # keys in trouble
 HITS = 8  # calls that meet a trouble before the next one comes
 LOOK_S = 0.02
@@ -135,10 +134,9 @@ async def import_keys(config: Path, secret_key: str) -> None:
 
 
 async def trouble(service: StandIn, victim: Process) -> None:
-    """Let some keys fail one way, then others another way, until each way had its turns; kill in the middle."""
+    """Let some keys fail one way, then others another way, until each way had its turn; kill in the middle."""
     rng = random.Random(7)  # noqa: S311  the same troubles each time
-    turns = [trouble for trouble in TROUBLES for _ in range(TIMES)]
-    rng.shuffle(turns)
+    turns = rng.sample(TROUBLES, len(TROUBLES))
     for number, turn in enumerate(turns):
         await fail(service, rng.sample(KEYS, AT_ONCE), turn, HITS)
         if number == len(turns) // 2:
