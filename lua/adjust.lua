@@ -10,15 +10,15 @@
 -- ARGV[1]    act         recharge (total and remaining grow) | set (remaining is the amount; total at least that) |
 --                        reset (both are the amount, without one remaining is the total) | expire (nothing remains and it
 --                        ends now) | adjust (take the amount, at most what is there) | period (as reset, if `moment` is
---                        later than that of the last period) | mirror (remaining changes by what the amount is more or
---                        less than the moment, which is an amount here: what a service has now, and had when it was
---                        asked before; not below 0)
+--                        later than that of the last period) | mirror (remaining becomes the amount, less what was drawn
+--                        since the last mirror, or since the mark was made; not below 0)
 -- ARGV[2]    amount      micro-units, integer 0 .. 9e15, or - for none
 -- ARGV[3]    moment      microseconds, of a period
 -- ARGV[4]    lifetime    of the record, ms
 -- ARGV[5]    event id
 -- ARGV[6]    rest        " key=value ..." for the fact
 -- ARGV[7]    total       of a mirror from now on, micro-units, or - as it is
+-- ARGV[8]    mark        of a mirror: what had been drawn when the service was asked, micro-units with sign, or -
 -- reply      word (done|again|conflict|missing|unmetered|too_much|kept), total, remaining, both in micro-units
 local lost = fenced(KEYS[1])
 if lost then return lost end
@@ -53,9 +53,14 @@ elseif act == 'expire' then
 elseif act == 'adjust' then
   remaining = remaining - math.min(remaining, amount)
 elseif act == 'mirror' then
-  remaining = math.min(math.max(0, remaining + amount - moment), 2000000000000000)
+  local base = whole(redis.call('HGET', KEYS[5], 'mirrored') or '-') or remaining
+  local drawn = base - remaining - (ARGV[8] ~= '-' and tonumber(ARGV[8]) or 0)
+  remaining = math.min(math.max(0, amount - drawn), 2000000000000000)
   total = math.min(math.max(whole(ARGV[7]) or total, remaining), 2000000000000000)
-  if remaining == it.remaining and total == total_before then return told('kept') end
+  if remaining == it.remaining and total == total_before then
+    redis.call('HSET', KEYS[5], 'mirrored', digits(amount))
+    return told('kept')
+  end
 else
   return redis.error_reply('INVALID act')
 end
@@ -73,6 +78,7 @@ append(KEYS[1], KEYS[2], facts)
 it.total = total
 save_allowance(it)
 redis.call('HSET', KEYS[5], 'total', digits(total))
+if act == 'mirror' then redis.call('HSET', KEYS[5], 'mirrored', digits(amount)) end
 if act == 'expire' then redis.call('HSET', KEYS[5], 'expires_at_us', digits(now)) end
 if act == 'period' then redis.call('HSET', KEYS[5], 'period_us', digits(moment)) end
 save_request(requests, KEYS[4], 'charged ' .. ARGV[5] .. ' ' .. digits(it.remaining) .. ' ' .. parts, lifetime_ms, now)

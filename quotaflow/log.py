@@ -62,7 +62,7 @@ class Event(StrEnum):
     UPSTREAM_CLOSED = "upstream.closed"  # key_id, provider, error: this process cannot get at its secret
     UPSTREAM_UNCHECKED = "upstream.unchecked"  # key_id, provider, error, failures: nothing was learnt of it
     UPSTREAM_REFRESHED = "upstream.refreshed"  # provider, success, failed, total_keys, elapsed_s
-    UPSTREAM_FAILED = "upstream.failed"  # error: a whole refresh; it is tried again when it is due next
+    UPSTREAM_FAILED = "upstream.failed"  # error_type, error: of a refresh or check, or what follows it
     JOURNAL_FLUSHED = "journal.flushed"  # facts, left, lag_s, latency_ms
     JOURNAL_FAILED = "journal.failed"  # facts, left, error_type, error, retry_after_s
     JOURNAL_POISON = "journal.poison"  # event_id, kind, error_type, error

@@ -1,17 +1,17 @@
 """Using upstream keys: one is picked and reserved, handed out for a block, and judged by how the block went."""
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from typing import TypeVar
 
-from quotaflow.amounts import MICRO, check_id, cost_micro
+from quotaflow.amounts import MICRO, check_id, cost_micro, wait_s
 from quotaflow.balances import KeyStatus, Verdict
 from quotaflow.errors import NotFound, NoUpstreamKey, QuotaflowError, SecretUnavailable
 from quotaflow.limiter.pools import Nothing, Pools, Reservation
 from quotaflow.log import Event, get_logger
 from quotaflow.schedule.cron import load_zone, next_after, parse
-from quotaflow.settings_upstream import ProviderSettings
+from quotaflow.settings_upstream import ProviderSettings, Upstream
 from quotaflow.timing import Clock, to_the_end
 from quotaflow.upstream.vault import Vault
 from quotaflow.upstream.verdicts import rest_of, verdict_of
@@ -44,8 +44,12 @@ class LentKey:
         self._spent_micro = cost_micro(cost)
 
     def cool_down(self, seconds: float = 0) -> None:
-        """Say that the service asked to be left alone with this key; 0 when it did not say for how long: 60 s."""
-        self._verdict = Verdict(KeyStatus.COOLDOWN, rest_of(seconds), is_spent=False)
+        """Say that the service asked to be left alone with this key; 0 when it did not say for how long: 60 s.
+
+        :raises InvalidInput: seconds that are none.
+        """
+        rest_s = rest_of(wait_s(seconds, field="seconds"))
+        self._verdict = Verdict(KeyStatus.COOLDOWN, rest_s, is_spent=False)
 
     def mark_invalid(self) -> None:
         """Say that the service does not know this key; it is not picked until a check knows better."""
@@ -67,13 +71,11 @@ class LentKey:
 class Lending:
     """Hands out keys of all providers."""
 
-    def __init__(
-        self, pools: Pools, vault: Vault, providers: Mapping[str, ProviderSettings], clock: Clock, zone: str
-    ) -> None:
+    def __init__(self, pools: Pools, vault: Vault, settings: Upstream, clock: Clock, zone: str) -> None:
         """`zone`: of providers that name none."""
         self._pools = pools
         self._vault = vault
-        self._providers = providers
+        self._settings = settings
         self._clock = clock
         self._zone = zone
 
@@ -95,16 +97,20 @@ class Lending:
     async def call(self, provider: str, work: Callable[[LentKey], Awaitable[T]], cost_micro: int) -> T:
         """Do it with one key after the other until the service refuses none; see UpstreamDesk.call."""
         refused: frozenset[str] = frozenset()
+        last: Exception | None = None
         while True:
             used: LentKey | None = None
             try:
                 async with self.key(provider, cost_micro, refused) as key:
                     used = key
                     return await work(key)
+            except NoUpstreamKey as none:
+                raise none from last
             except Exception as error:
                 if used is None or used.outcome(error, self._now())[1].status is None:
                     raise
                 refused |= {used.id}
+                last = error
 
     async def _lend(self, provider: str, cost: int, but: frozenset[str]) -> tuple[LentKey, Reservation]:
         closed: SecretUnavailable | None = None
@@ -133,20 +139,26 @@ class Lending:
             log.warning(Event.REDIS_AWAY, error=str(error), key_id=held.key_id)
 
     def _none(self, provider: str, nothing: Nothing) -> QuotaflowError:
-        settings = self._providers.get(provider)
+        settings = self._settings.all_providers.get(provider)
         if settings is None and not nothing.keys:
             return NotFound(f'no provider "{provider}"; configure it in [[upstream.providers]]')
         now_us = self._clock.wall_us()
         resets_us = next_reset_us(settings, self._zone, now_us)
-        waits = [] if nothing.rested_s is None else [nothing.rested_s]
-        if resets_us is not None:
-            waits.append((resets_us - now_us) / 1e6)
+        moments_us = [resets_us, self._refresh_us(now_us)]
+        waits = [(moment_us - now_us) / 1e6 for moment_us in moments_us if moment_us is not None]
+        if nothing.rested_s is not None:
+            waits.append(nothing.rested_s)
         return NoUpstreamKey(
             words(provider, nothing, resets_us),
             provider=provider,
             retry_after=min(waits, default=None),
             resets_at=None if resets_us is None else datetime.fromtimestamp(resets_us / 1e6, UTC),
         )
+
+    def _refresh_us(self, now_us: int) -> int | None:
+        """Return when all balances are asked for next."""
+        cron = self._settings.refresh_cron
+        return next_after(parse(cron), load_zone(self._zone), now_us) if cron else None
 
     def _now(self) -> datetime:
         return datetime.fromtimestamp(self._clock.wall_us() / 1e6, UTC)
@@ -161,7 +173,7 @@ def next_reset_us(settings: ProviderSettings | None, zone: str, now_us: int) -> 
 
 def words(provider: str, nothing: Nothing, resets_us: int | None) -> str:
     """Say in one line why no key could be picked."""
-    counts = {"invalid": nothing.invalid, "resting": nothing.resting, "not checked yet": nothing.unknown}
+    counts = {"resting": nothing.resting, "off, invalid or not checked yet": nothing.unusable}
     rest = nothing.keys - sum(counts.values())
     found = [f"{count} {what}" for what, count in ({"with too little left": rest} | counts).items() if count]
     why = f"of {nothing.keys}: {', '.join(found)}" if found else "the pool is empty"

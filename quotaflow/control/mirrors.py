@@ -6,9 +6,12 @@ while it was asked. Keys are reserved beside it, when they are used: no key is e
 
 from collections.abc import Iterable, Mapping
 
+from quotaflow.amounts import MAX_PREPAID_UNITS, MICRO
 from quotaflow.balances import KeyStatus, UpstreamKey
-from quotaflow.limiter.allowances import MIRROR, Allowances
+from quotaflow.limiter.allowances import Allowances
 from quotaflow.limiter.quotas import QuotaState
+
+MOST = MAX_PREPAID_UNITS * MICRO  # keys without a limit have more
 
 
 class Mirrors:
@@ -18,35 +21,35 @@ class Mirrors:
         self._quotas = quotas
         self._allowances = allowances
 
-    async def before(self, providers: Iterable[str]) -> dict[str, int]:
-        """Note what the quotas have, by their id, before the services are asked about all keys.
+    def providers(self) -> set[str]:
+        """Return the providers that are mirrored."""
+        return {provider for provider, _ in self._quotas.mirroring}
+
+    async def before(self, providers: Iterable[str]) -> dict[str, str]:
+        """Note what was drawn from the quotas, by their id, before the services are asked about all keys.
 
         :raises Unavailable: Redis does not answer.
         """
         ids = [quota_id for provider in providers for quota_id in self._quotas.mirrors_of(provider)]
-        holdings = await self._allowances.holdings(ids)
-        return {quota_id: held.remaining_micro or 0 for quota_id, held in holdings.items()}
+        return await self._allowances.drawn(ids)
 
-    async def take_over(self, provider: str, keys: Iterable[UpstreamKey], had: Mapping[str, int]) -> None:
-        """Take over what all keys of a provider have left; `had` is what `before` noted."""
+    async def take_over(
+        self, provider: str, keys: Iterable[UpstreamKey], drawn: Mapping[str, str] | None = None
+    ) -> None:
+        """Take over what all keys of a provider have left.
+
+        :param drawn: what `before` noted; without it, nobody was asked since, and what was drawn stays drawn.
+        """
         usable = [key for key in keys if is_counted(key)]
-        now = sum(key.remaining_micro or 0 for key in usable)
+        has = sum(key.remaining_micro or 0 for key in usable)
         total = sum(key.plan_limit_micro or key.remaining_micro or 0 for key in usable)
         for quota_id in self._quotas.mirrors_of(provider):
-            if quota_id in had:
-                await self._change(quota_id, had[quota_id], now, total)
-
-    async def correct(self, before: UpstreamKey, after: UpstreamKey) -> None:
-        """Take over what changed with one key."""
-        had, has = (key.remaining_micro or 0 if is_counted(key) else 0 for key in (before, after))
-        for quota_id in self._quotas.mirrors_of(after.provider):
-            if had != has:
-                await self._change(quota_id, had, has, None)
-
-    async def _change(self, quota_id: str, had: int, has: int, total: int | None) -> None:
-        await self._allowances.change(
-            quota_id, MIRROR, has, moment_us=had, total_micro=total, actor="upstream"
-        )
+            await self._allowances.mirror(
+                quota_id,
+                min(has, MOST),
+                total_micro=min(total, MOST),
+                drawn="-" if drawn is None else drawn.get(quota_id, "-"),
+            )
 
 
 def is_counted(key: UpstreamKey) -> bool:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from quotaflow.control.closing import LEASE_S
 from quotaflow.control.lending import Lending
 from quotaflow.control.mirrors import Mirrors
+from quotaflow.control.reconciling import Reconciler
 from quotaflow.control.refreshing import Refresher
 from quotaflow.control.sealing import Sealer
 from quotaflow.control.upkeep import Upkeep
@@ -38,10 +39,10 @@ class Pooling:
         self.pools = Pools(fence, plain, clock, ids, lease_s=LEASE_S, delays_s=delays_s)
         self.desk = self.desk_with(None)
 
-    def desk_with(self, kept: tuple[Store, Refresher] | None) -> UpstreamDesk:
+    def desk_with(self, kept: tuple[Store, Refresher, Reconciler] | None) -> UpstreamDesk:
         """Make a desk; without a store keys can only be used."""
         zone = self.settings.scheduler.timezone
-        lending = Lending(self.pools, self.vault, self.providers, self.clock, zone)
+        lending = Lending(self.pools, self.vault, self.settings.upstream, self.clock, zone)
         return UpstreamDesk(
             lending, self.pools, Sealer(self.vault, self.providers, self.clock, self.ids.next), kept
         )
@@ -62,20 +63,22 @@ class Refreshing:
         """`life`: which life of Redis this is, 0 while none is known."""
         self._pooling = pooling
         clock, zone = pooling.clock, pooling.settings.scheduler.timezone
+        self.reconciler = Reconciler(store, pooling.pools, mirrors, pooling.providers)
         self.refresher = Refresher(
             store,
             pooling.pools,
+            self.reconciler,
             self._services,
-            mirrors,
             RefreshBoard(pooling.plain),
             admission,
             clock,
             pooling.ids.next,
         )
-        self.desk = pooling.desk_with((store, self.refresher))
+        self.desk = pooling.desk_with((store, self.refresher, self.reconciler))
         self.upkeep = Upkeep(
             self.desk,
             self.refresher,
+            self.reconciler,
             life,
             lambda: quotas.mirroring,
             pooling.settings.upstream,
@@ -92,4 +95,3 @@ class Refreshing:
     async def close(self) -> None:
         """End what goes on."""
         await self.refresher.close()
-        await self.desk.close()

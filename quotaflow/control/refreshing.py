@@ -11,8 +11,8 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from quotaflow.balances import Asked, KeyStatus, KeyTrouble, Progress, RefreshReport, UpstreamKey
-from quotaflow.control.mirrors import Mirrors
-from quotaflow.errors import QuotaflowError, Unavailable
+from quotaflow.control.reconciling import Reconciler, by_provider
+from quotaflow.errors import Unavailable
 from quotaflow.limiter.admission import Admission
 from quotaflow.limiter.board import RefreshBoard
 from quotaflow.limiter.pools import Pools
@@ -30,6 +30,7 @@ TTL_S = 6.0
 RENEW_S = 2.0
 LOOK_S = 0.1  # between looks at what another process does, and between marks of progress
 LONGEST_S = 3600.0  # of a refresh, and of waiting for another's
+MOST_LINES = 100  # of a refresh in the log; its report names all that failed
 
 
 @dataclass(slots=True)
@@ -53,8 +54,8 @@ class Refresher:
         self,
         store: Store,
         pools: Pools,
+        reconciler: Reconciler,
         services: "Callable[[], Services]",
-        mirrors: Mirrors,
         board: RefreshBoard,
         admission: Admission,
         clock: Clock,
@@ -63,13 +64,14 @@ class Refresher:
         """`services` are made when they are asked first; `new_id` names a refresh."""
         self._store = store
         self._pools = pools
+        self._reconciler = reconciler
         self._services = services
-        self._mirrors = mirrors
         self._board = board
         self._admission = admission
         self._clock = clock
         self._new_id = new_id
         self._turn = asyncio.Lock()
+        self._checks: set[asyncio.Task[RefreshReport]] = set()
         self._running: dict[str | None, asyncio.Task[RefreshReport]] = {}
 
     def start(self, provider: str | None = None) -> "asyncio.Task[RefreshReport]":
@@ -78,7 +80,8 @@ class Refresher:
         if running is None:
             running = asyncio.create_task(self._in_turn(provider))
             self._running[provider] = running
-            running.add_done_callback(lambda task: self._over(provider, task))
+            running.add_done_callback(lambda _: self._running.pop(provider, None))
+            running.add_done_callback(_tell)
         return running
 
     async def refresh(self, provider: str | None = None) -> RefreshReport:
@@ -110,44 +113,45 @@ class Refresher:
         except Unavailable:
             return None
 
-    async def check(self, keys: Sequence[UpstreamKey]) -> RefreshReport:
-        """Ask about these keys alone, whatever else goes on."""
-        report, checked = await self._refresh(keys, None, Count(len(keys)))
-        for before, now in zip(keys, checked, strict=True):
-            await self.correct(before, now)
-        return report
+    def check(self, keys: Sequence[UpstreamKey]) -> "asyncio.Task[RefreshReport]":
+        """Begin to ask about these keys alone, whatever else goes on."""
+        checking = asyncio.create_task(self._check(keys))
+        self._checks.add(checking)
+        checking.add_done_callback(self._checks.discard)
+        checking.add_done_callback(_tell)
+        return checking
 
-    async def correct(self, before: UpstreamKey, now: UpstreamKey) -> None:
-        """Take over into the quotas that mirror its provider what changed with one key."""
-        try:
-            await self._mirrors.correct(before, now)
-        except QuotaflowError as error:  # the next refresh corrects it
-            log.warning(Event.UPSTREAM_FAILED, error=str(error))
+    async def _check(self, keys: Sequence[UpstreamKey]) -> RefreshReport:
+        report, _ = await self._refresh(keys, None, Count(len(keys)))
+        for provider in by_provider(keys):
+            await self._reconciler.correct(provider)
+        return report
 
     async def close(self) -> None:
         """End what goes on."""
-        for task in [*self._running.values()]:
+        tasks = [*self._running.values(), *self._checks]
+        for task in tasks:
             task.cancel()
-        if self._running:
-            await asyncio.wait([*self._running.values()])
-
-    def _over(self, provider: str | None, task: "asyncio.Task[RefreshReport]") -> None:
-        self._running.pop(provider, None)
-        if not task.cancelled() and (error := task.exception()) is not None:
-            log.warning(Event.UPSTREAM_FAILED, error=str(error))
+        if tasks:
+            await asyncio.wait(tasks)
 
     async def _in_turn(self, provider: str | None) -> RefreshReport:
         """Refresh when nobody else does; when another process does just this meanwhile, its report is ours too."""
         before = await self._board.read()
-        async with asyncio.timeout(LONGEST_S):
-            while True:
-                async with self._turn, self._leased() as ours:
-                    if ours:
-                        return await self._all(provider)
-                await self._clock.sleep(LOOK_S)
-                now = await self._board.read()
-                if now is not None and now.provider == provider and now.report is not None and now != before:
-                    return now.report
+        try:
+            async with asyncio.timeout(LONGEST_S):
+                while True:
+                    async with self._turn, self._leased() as ours:
+                        if ours:
+                            return await self._all(provider)
+                    await self._clock.sleep(LOOK_S)
+                    now = await self._board.read()
+                    if now is not None and now.provider == provider and now.report and now != before:
+                        return now.report
+        except TimeoutError:
+            raise Unavailable(
+                f"the refresh took longer than {LONGEST_S:,.0f} s; nothing was written"
+            ) from None
 
     @asynccontextmanager
     async def _leased(self) -> AsyncIterator[bool]:
@@ -173,15 +177,15 @@ class Refresher:
             await self._admission.hold(LEASE, ttl_s=ttl_s)
 
     async def _all(self, provider: str | None) -> RefreshReport:
-        keys = [key for key in await self._store.all_upstream_keys(provider) if key.enabled]
+        keys = [key for key in await self._reconciler.reconcile(provider) if key.enabled]
         count = Count(len(keys))
         begun = Progress(self._new_id(), provider, 0, 0, len(keys))
-        had = await self._mirrors.before(by_provider(keys))
+        mirrored = self._reconciler.mirrored(provider)
+        drawn = await self._reconciler.drawn(mirrored)
         showing = asyncio.create_task(self._show(begun, count))
         try:
             report, checked = await self._refresh(keys, provider, count)
-            for name, some in by_provider(checked).items():
-                await self._mirrors.take_over(name, some, had)
+            await self._reconciler.take_over(mirrored, checked, drawn)
         finally:
             showing.cancel()
             await asyncio.wait([showing])
@@ -211,8 +215,7 @@ class Refresher:
         checked = [after(key, asked[key.id], now_us) for key in keys]
         await self._store.write_checked(checked)
         for name, some in pools.items():
-            sealed = {key.id: key.sealed for key in some}
-            await self._pools.check(name, sealed, marks[name], [asked[key.id] for key in some])
+            await self._pools.check(name, some, marks[name], asked)
         troubles = tuple(troubles_of(keys, asked))
         report = RefreshReport(
             provider,
@@ -223,13 +226,17 @@ class Refresher:
             elapsed_seconds=round(self._clock.mono_s() - started_s, 2),
             errors=troubles,
         )
-        self._log(report)
+        self._log(report, [key for key in checked if key.error is not None])
         return report, checked
 
-    def _log(self, report: RefreshReport) -> None:
-        for trouble in report.errors:
+    def _log(self, report: RefreshReport, failed: Sequence[UpstreamKey]) -> None:
+        for key in failed[:MOST_LINES]:
             log.warning(
-                Event.UPSTREAM_UNCHECKED, key_id=trouble.id, provider=trouble.provider, error=trouble.error
+                Event.UPSTREAM_UNCHECKED,
+                key_id=key.id,
+                provider=key.provider,
+                error=key.error,
+                failures=key.failures,
             )
         log.info(
             Event.UPSTREAM_REFRESHED,
@@ -241,12 +248,9 @@ class Refresher:
         )
 
 
-def by_provider(keys: Iterable[UpstreamKey]) -> dict[str, list[UpstreamKey]]:
-    """Sort keys into their pools."""
-    pools: dict[str, list[UpstreamKey]] = {}
-    for key in keys:
-        pools.setdefault(key.provider, []).append(key)
-    return pools
+def _tell(task: "asyncio.Task[RefreshReport]") -> None:
+    if not task.cancelled() and (error := task.exception()) is not None:
+        log.warning(Event.UPSTREAM_FAILED, error_type=type(error).__name__, error=str(error))
 
 
 def after(key: UpstreamKey, asked: Asked, now_us: int) -> UpstreamKey:

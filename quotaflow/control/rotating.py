@@ -2,11 +2,14 @@
 
 import asyncio
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from itertools import islice
 from typing import TypeVar
 
+from quotaflow.balances import UpstreamKey
+from quotaflow.control.reconciling import by_provider
 from quotaflow.control.sealing import Sealer
-from quotaflow.limiter.pools import Pools, Resealed
+from quotaflow.limiter.pools import Pools
 from quotaflow.store import Store
 
 PORTION = 200  # some 10 ms of encrypting
@@ -19,17 +22,17 @@ async def rotate(store: Store, pools: Pools, sealer: Sealer) -> int:
 
     :raises SecretUnavailable: one cannot be decrypted; nothing was changed.
     """
-    turned: dict[str, list[Resealed]] = {}
-    for portion in portions(await store.all_upstream_keys()):
-        for key in portion:
-            if (sealed := sealer.reseal(key.sealed)) != key.sealed:
-                turned.setdefault(key.provider, []).append(Resealed(key.id, key.sealed, sealed))
+    turned: list[tuple[UpstreamKey, UpstreamKey]] = []
+    for keys in portions(await store.all_upstream_keys()):
+        turned += [(key, replace(key, sealed=sealer.reseal(key.sealed))) for key in keys]
         await asyncio.sleep(0)
     count = 0
-    for provider, some in turned.items():
-        for changed in portions(some):
-            count += await store.reseal_upstream_keys(changed)
-            await pools.reseal(provider, changed)
+    for portion in portions([(before, now) for before, now in turned if before.sealed != now.sealed]):
+        count += await store.reseal_upstream_keys(
+            [(now.id, before.sealed, now.sealed) for before, now in portion]
+        )
+        for provider, some in by_provider(now for _, now in portion).items():
+            await pools.put(provider, some)
     return count
 
 

@@ -1,26 +1,30 @@
 """What somebody must do about upstream keys from time to time: one process does, by duty.
 
-All are refreshed when `refresh_cron` is due, and when a quota begins to mirror some. In a new life Redis knows no
-balance, as what was spent may be lost: until a check brings one, a key is not used.
+All are refreshed when `refresh_cron` is due, and a provider's when its plans begin again. In a new life Redis knows no
+balance, as what was spent may be lost; keys whose balance nobody knows cannot be used, and are asked about again.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 
 from quotaflow.balances import UpstreamKey
+from quotaflow.control.lending import next_reset_us
+from quotaflow.control.reconciling import Reconciler
 from quotaflow.control.refreshing import Refresher
 from quotaflow.control.upstream import UpstreamDesk
-from quotaflow.errors import ConfigError, InvalidInput, QuotaflowError
+from quotaflow.errors import ConfigError, InvalidInput
 from quotaflow.limiter.pools import KEEP_EVERY_S
 from quotaflow.log import Event, get_logger
 from quotaflow.schedule.cron import load_zone, next_after, parse
-from quotaflow.settings_upstream import ProviderSettings, Upstream
+from quotaflow.settings_upstream import Upstream
 from quotaflow.timing import Clock
 
 log = get_logger(room="upstream")
 
 EVERY_S = 1.0
 SAID_S = KEEP_EVERY_S + 1.0  # in a new life of Redis everybody has said by then what is reserved
-AGAIN_S = 60.0  # until a key whose balance nobody knows is asked about again: it cannot be used before
+AGAIN_S = 60.0  # until keys whose balance nobody knows are looked for again
+MOST_AGAIN_S = 3600.0  # it doubles with each failure of a key
+LATE_S = 5.0  # services do not begin their periods to the second
 
 
 class Upkeep:
@@ -30,8 +34,9 @@ class Upkeep:
         self,
         desk: UpstreamDesk,
         refresher: Refresher,
+        reconciler: Reconciler,
         life: Callable[[], int],
-        mirroring: Callable[[], frozenset[str]],
+        mirroring: Callable[[], frozenset[tuple[str, str]]],
         settings: Upstream,
         zone: str,
         clock: Clock,
@@ -39,22 +44,22 @@ class Upkeep:
         """Read the cron expressions.
 
         :param life: which life of Redis this is, 0 while none is known.
-        :param mirroring: the ids of the quotas that mirror keys.
-        :raises ConfigError: one that is none.
+        :param mirroring: which provider's keys are mirrored by which quota.
+        :raises ConfigError: a cron expression that is none.
         """
         check_crons(settings)
         self._desk = desk
         self._refresher = refresher
+        self._reconciler = reconciler
         self._life = life
         self._mirroring = mirroring
-        self._mirrors: frozenset[str] = frozenset()
+        self._mirrored: frozenset[tuple[str, str]] = frozenset()
+        self._settings = settings
+        self._zone = zone
         self._clock = clock
-        self._zone = load_zone(zone)
-        self._cron = parse(settings.refresh_cron) if settings.refresh_cron else None
-        self._next_us = self._following()
         self._seen = 0
-        self._unknown: list[UpstreamKey] = []
-        self._next_s = 0.0
+        self._since_s = self._look_s = 0.0
+        self._due_us = {name: self._next_us(name) for name in (None, *settings.all_providers)}
 
     async def run(self, is_held: Callable[[], bool]) -> None:
         """Look every second while this process holds the duty, until cancelled."""
@@ -62,37 +67,53 @@ class Upkeep:
             await self._clock.sleep(EVERY_S)
             try:
                 await self.look(held=is_held())
-            except QuotaflowError as error:
-                log.warning(Event.UPSTREAM_FAILED, error=str(error))
+            except Exception as error:  # noqa: BLE001  whatever a proxy or a plug-in does, the daemon goes on
+                log.warning(Event.UPSTREAM_FAILED, error_type=type(error).__name__, error=str(error))
 
     async def look(self, *, held: bool) -> None:
-        """Do what is due. Who takes the duty over looks at the pools first."""
+        """Begin what is due. Who takes the duty over looks at the pools first."""
         await self._desk.settle()
         if not held:
             self._seen = 0
             return
+        now_s = self._clock.mono_s()
         if (life := self._life()) != self._seen:
-            self._unknown = await self._desk.put_all()
-            self._seen = life
-            self._next_s = self._clock.mono_s() + SAID_S
-        if self._unknown and self._clock.mono_s() >= self._next_s:
-            self._next_s = self._clock.mono_s() + AGAIN_S
-            await self._refresher.check(self._unknown)
-            self._unknown = await self._desk.put_all()
-        if self._is_due():
-            await self._refresher.refresh()
+            self._seen, self._since_s, self._look_s = life, now_s, now_s + SAID_S
+        if now_s >= self._look_s:
+            self._look_s = now_s + AGAIN_S
+            if due := [key for key in await self._reconciler.unknown() if self._may_ask(key)]:
+                self._refresher.check(due)
+        for name, due_us in self._due_us.items():
+            if due_us is not None and self._clock.wall_us() >= due_us:
+                self._due_us[name] = self._next_us(name)
+                self._refresher.start(name)
+        await self._mirror_new()
 
-    def _is_due(self) -> bool:
-        """Say whether all services are to be asked now; what makes them due does so once."""
-        regular = self._next_us is not None and self._clock.wall_us() >= self._next_us
-        if regular:
-            self._next_us = self._following()
-        mirrors, before = self._mirroring(), self._mirrors
-        self._mirrors = mirrors
-        return regular or not mirrors <= before
+    async def _mirror_new(self) -> None:
+        """Give quotas that begin to mirror keys what these have."""
+        mirroring = self._mirroring()
+        for provider in sorted({provider for provider, _ in mirroring - self._mirrored}):
+            await self._reconciler.correct(provider)
+        self._mirrored = mirroring
 
-    def _following(self) -> int | None:
-        return None if self._cron is None else next_after(self._cron, self._zone, self._clock.wall_us())
+    def _may_ask(self, key: UpstreamKey) -> bool:
+        """Say whether a key may be asked about: not before its service shows what was spent in an earlier life."""
+        provider = self._settings.all_providers.get(key.provider)
+        if provider is None:
+            return False
+        shows_s = self._since_s + max(SAID_S, provider.usage_delay_s)
+        again_s = min(AGAIN_S * 2.0 ** max(0, key.failures - 1), MOST_AGAIN_S) if key.failures else 0.0
+        again_us = (key.checked_us or 0) + round(again_s * 1e6)
+        return self._clock.mono_s() >= shows_s and self._clock.wall_us() >= again_us
+
+    def _next_us(self, name: str | None) -> int | None:
+        """Return when a provider's keys are to be refreshed next; None stands for all."""
+        now_us = self._clock.wall_us()
+        if name is None:
+            cron = self._settings.refresh_cron
+            return next_after(parse(cron), load_zone(self._zone), now_us) if cron else None
+        reset_us = next_reset_us(self._settings.all_providers[name], self._zone, now_us)
+        return None if reset_us is None else reset_us + round(LATE_S * 1e6)
 
 
 def check_crons(settings: Upstream) -> None:
@@ -110,7 +131,6 @@ def check_crons(settings: Upstream) -> None:
 def _crons(settings: Upstream) -> Iterator[tuple[str, str]]:
     if settings.refresh_cron:
         yield "upstream.refresh_cron", settings.refresh_cron
-    providers: Mapping[str, ProviderSettings] = settings.all_providers
-    for name, provider in providers.items():
+    for name, provider in settings.all_providers.items():
         if provider.reset_cron:
             yield f'upstream provider "{name}": reset_cron', provider.reset_cron

@@ -7,12 +7,13 @@ from dataclasses import replace
 from typing import Any, TypeVar
 
 from quotaflow.amounts import check_id, cost_micro
-from quotaflow.balances import ImportReport, KeyStatus, KeyView, LiveKey, Progress, RefreshReport, UpstreamKey
+from quotaflow.balances import ImportReport, KeyView, LiveKey, Progress, RefreshReport, UpstreamKey
 from quotaflow.control.lending import Lending, LentKey
-from quotaflow.control.refreshing import Refresher, by_provider
+from quotaflow.control.reconciling import Reconciler, by_provider
+from quotaflow.control.refreshing import Refresher
 from quotaflow.control.rotating import rotate
 from quotaflow.control.sealing import UNCHECKED, Sealer
-from quotaflow.errors import NotFound, NotOpen, Unavailable
+from quotaflow.errors import NotFound, NotOpen, QuotaflowError, Unavailable
 from quotaflow.limiter.pools import Pools
 from quotaflow.log import Event, get_logger
 from quotaflow.store import Page, Store, UpstreamFilter
@@ -35,14 +36,13 @@ class UpstreamDesk:
         lending: Lending,
         pools: Pools,
         sealer: Sealer,
-        kept: tuple[Store, Refresher] | None,
+        kept: tuple[Store, Refresher, Reconciler] | None,
     ) -> None:
         self._lending = lending
         self._pools = pools
         self._sealer = sealer
         self._kept = kept
         self._is_pending = False
-        self._checks: set[asyncio.Task[RefreshReport]] = set()
 
     # What code does
 
@@ -113,7 +113,7 @@ class UpstreamDesk:
         await self._in_force(stored)
         for key in stored:
             self._tell(key, "imported", actor)
-        self._check(stored)
+        self._refresher.check([key for key in stored if key.enabled])
         return ImportReport(len(stored), len(wrong), tuple(sorted(wrong.items())))
 
     async def get(self, key_id: str) -> KeyView:
@@ -122,14 +122,12 @@ class UpstreamDesk:
         :raises NotFound: no such key.
         """
         key = await self._store.get_upstream_key(key_id)
-        return KeyView(key, (await self._live(key.provider)).get(key_id))
+        return KeyView(key, (await self._live([key])).get(key_id))
 
     async def page(self, wanted: UpstreamFilter, cursor: str | None, limit: int) -> Page[KeyView]:
         """Return a page of keys, newest first."""
         page = await self._store.list_upstream_keys(wanted, cursor, limit=limit)
-        live: dict[str, LiveKey] = {}
-        for provider in {key.provider for key in page.items}:
-            live |= await self._live(provider)
+        live = await self._live(page.items)
         return Page([KeyView(key, live.get(key.id)) for key in page.items], page.next_cursor)
 
     async def change(
@@ -156,7 +154,6 @@ class UpstreamDesk:
             changes |= self._sealer.sealed(before.provider, secret) | UNCHECKED
         key = await self._store.update_upstream_key(key_id, **changes)
         await self._in_force([key])
-        await self._refresher.correct(before, key)
         self._tell(key, ", ".join(sorted(changes.keys() & {"name", "enabled", "sealed"})), actor)
         if secret is not None or (enabled and not before.enabled):
             await self._first_check([key])
@@ -169,8 +166,7 @@ class UpstreamDesk:
         """
         key = await self._store.get_upstream_key(key_id)
         await self._store.delete_upstream_key(key_id)
-        await self._in_force([replace(key, enabled=False)])
-        await self._refresher.correct(key, replace(key, enabled=False))
+        await self._in_force([replace(key, enabled=False, updated_us=key.updated_us + 1)])
         self._tell(key, "removed", actor)
 
     async def refresh(self, provider: str | None = None) -> RefreshReport:
@@ -204,6 +200,7 @@ class UpstreamDesk:
 
         :raises SecretUnavailable: one cannot be decrypted; nothing was changed.
         """
+        self._is_pending = True  # what it leaves undone is done by the next look
         count = await rotate(self._store, self._pools, self._sealer)
         log.info(Event.UPSTREAM_CHANGED, change="rotated", count=count, actor=actor)
         return count
@@ -213,60 +210,35 @@ class UpstreamDesk:
     async def settle(self) -> None:
         """Put into force what Redis could not take when it was changed."""
         if self._is_pending:
-            await self.put_all()
-
-    async def put_all(self) -> list[UpstreamKey]:
-        """Bring the pools up to SQL; returns the keys whose balance is not known.
-
-        What Redis has and SQL has not was removed, as SQL hears of a key first: so Redis is read before SQL.
-        """
-        self._is_pending = False
-        before = {name: await self._pools.live(name) for name in self._sealer.providers}
-        keys = [key for key in await self._store.all_upstream_keys() if key.enabled]
-        pools = by_provider(keys)
-        for name, some in pools.items():
-            await self._pools.define(name, {key.id: key.sealed for key in some})
-        known = {key.id for key in await self._store.all_upstream_keys() if key.enabled}  # removed meanwhile
-        for name in {*before, *pools}:
-            there = {*before.get(name, ()), *[key.id for key in pools.get(name, ())]}
-            await self._pools.forget(name, sorted(there - known))
-        return [key for key in keys if not _is_known(before.get(key.provider, {}).get(key.id))]
-
-    async def close(self) -> None:
-        """End what goes on."""
-        for check in self._checks:
-            check.cancel()
-        if self._checks:
-            await asyncio.wait(self._checks)
+            self._is_pending = False
+            try:
+                for name in by_provider(await self._reconciler.reconcile()):
+                    await self._reconciler.correct(name)
+            except BaseException:
+                self._is_pending = True
+                raise
 
     async def _in_force(self, keys: Sequence[UpstreamKey]) -> None:
         try:
             for name, some in by_provider(keys).items():
-                await self._pools.define(name, {key.id: key.sealed for key in some if key.enabled})
-                await self._pools.forget(name, [key.id for key in some if not key.enabled])
-        except Unavailable as error:  # SQL has it: it comes into force when Redis is back
+                await self._pools.put(name, some)
+                await self._reconciler.correct(name)
+        except QuotaflowError as error:  # SQL has it: it comes into force when Redis is back
             self._is_pending = True
             log.warning(Event.REDIS_AWAY, error=str(error))
 
     async def _first_check(self, keys: Sequence[UpstreamKey]) -> None:
-        await asyncio.wait([self._check([key for key in keys if key.enabled])], timeout=FIRST_CHECK_S)
+        if enabled := [key for key in keys if key.enabled]:
+            await asyncio.wait([self._refresher.check(enabled)], timeout=FIRST_CHECK_S)
 
-    def _check(self, keys: Sequence[UpstreamKey]) -> asyncio.Task[RefreshReport]:
-        check = asyncio.create_task(self._refresher.check(keys))
-        self._checks.add(check)
-        check.add_done_callback(self._checked)
-        return check
-
-    def _checked(self, check: asyncio.Task[RefreshReport]) -> None:
-        self._checks.discard(check)
-        if not check.cancelled() and (error := check.exception()) is not None:
-            log.warning(Event.UPSTREAM_FAILED, error=str(error))
-
-    async def _live(self, provider: str) -> dict[str, LiveKey]:
+    async def _live(self, keys: Sequence[UpstreamKey]) -> dict[str, LiveKey]:
+        found: dict[str, LiveKey] = {}
         try:
-            return await self._pools.live(provider)
+            for provider, some in by_provider(keys).items():
+                found |= await self._pools.live(provider, [key.id for key in some])
         except Unavailable:
             return {}
+        return found
 
     def _tell(self, key: UpstreamKey, change: str, actor: str | None) -> None:
         log.info(Event.UPSTREAM_CHANGED, key_id=key.id, provider=key.provider, change=change, actor=actor)
@@ -279,11 +251,11 @@ class UpstreamDesk:
     def _refresher(self) -> Refresher:
         return self._with_store()[1]
 
-    def _with_store(self) -> tuple[Store, Refresher]:
+    @property
+    def _reconciler(self) -> Reconciler:
+        return self._with_store()[2]
+
+    def _with_store(self) -> tuple[Store, Refresher, Reconciler]:
         if self._kept is None:
             raise NotOpen("this process has no store: a daemon on this SQLite file has it; ask that daemon")
         return self._kept
-
-
-def _is_known(live: LiveKey | None) -> bool:
-    return live is not None and (live.available_micro is not None or live.status is KeyStatus.INVALID)

@@ -70,7 +70,7 @@ class Allowances:
 
     async def change(
         self, subject: str, change: Change | str, amount_micro: int | None, *,
-        act_id: str | None = None, actor: str | None = None, moment_us: int = 0, total_micro: int | None = None,
+        act_id: str | None = None, actor: str | None = None, moment_us: int = 0, mirror: tuple[str, str] = ("-", "-"),
     ) -> bool:  # fmt: skip
         """Change what an allowance has; False when this act was done before, or its period is not later than the last.
 
@@ -85,8 +85,7 @@ class Allowances:
         script_keys = [keys.MARKER, keys.JOURNAL, keys.REQUESTS, record, keys.allowance(subject)]
         amount = "-" if amount_micro is None else str(amount_micro)
         rest = _rest(request=act_id, actor=actor)
-        total = "-" if total_micro is None else str(total_micro)
-        args = [change, amount, str(moment_us), self._lifetime_ms, event_id, rest, total]
+        args = [change, amount, str(moment_us), self._lifetime_ms, event_id, rest, *mirror]
         word, _, _ = await self._fence.run("adjust", script_keys, args)
         match word:
             case "missing":
@@ -98,6 +97,28 @@ class Allowances:
             case "conflict":
                 raise IdempotencyConflict(f'the id "{act_id}" was used before for another change')
         return bool(word == "done")
+
+    async def mirror(
+        self, subject: str, has_micro: int, *, total_micro: int | None, drawn: str = "-"
+    ) -> None:
+        """Let an allowance have what something else has, less what was drawn meanwhile.
+
+        :param drawn: what `drawn` told when the other was asked; without it, all that was drawn since the last mirror.
+        """
+        total = "-" if total_micro is None else str(total_micro)
+        await self.change(subject, MIRROR, has_micro, mirror=(total, drawn), actor=MIRROR)
+
+    async def drawn(self, subjects: Sequence[str]) -> dict[str, str]:
+        """Note what has been drawn of mirrors, before what they mirror is asked; those not in force are left out."""
+        found = {}
+        for subject in subjects:
+            async with reaching(self._client):
+                remaining, mirrored = await self._client.hmget(
+                    keys.allowance(subject), "remaining", "mirrored"
+                )
+            if remaining is not None:
+                found[subject] = str(int(mirrored or remaining) - int(remaining))
+        return found
 
     def look_in(self, rows_of_requests: FindRows) -> None:
         """Ask the ledger about ids of changes that Redis has forgotten."""

@@ -9,7 +9,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
-from quotaflow.balances import Asked, KeyStatus, LiveKey, Verdict
+from quotaflow.balances import Asked, KeyStatus, LiveKey, UpstreamKey, Verdict
 from quotaflow.errors import QuotaflowError
 from quotaflow.ids import Ids
 from quotaflow.limiter import keys
@@ -26,32 +26,31 @@ PER_CALL = 500  # keys or reservations
 
 @dataclass(frozen=True, slots=True)
 class Reservation:
-    """Units of one key, held for the caller. `sealed` says where its secret is; `available_micro` is without them."""
+    """Units of one key, held for the caller; `available_micro` is without them.
+
+    `sealed` says where its secret is, `print` which it is.
+    """
 
     lease_id: str
     provider: str
     key_id: str
     cost_micro: int
+    print: str = field(repr=False)
     sealed: str = field(repr=False)
     available_micro: int
 
 
-class Resealed(NamedTuple):
-    """A key's sealed secret as it was, and encrypted anew."""
-
-    key_id: str
-    before: str
-    now: str
-
-
 class Nothing(NamedTuple):
-    """No key could be picked: how many there are, and why not. `rested_s`: until the first has rested."""
+    """No key could be picked: how many there are, and why not.
+
+    `rested_s`: until the first has rested that has enough. `resting`: those that rest and have enough.
+    `unusable`: those that are off, invalid, or not checked yet.
+    """
 
     rested_s: float | None
     keys: int
-    invalid: int
     resting: int
-    unknown: int
+    unusable: int
 
 
 class Pools:
@@ -94,8 +93,10 @@ class Pools:
         if word == "none":
             rested, *counts = rest
             return Nothing(None if rested == "-" else int(rested) / 1e6, *map(int, counts))
-        key_id, sealed, available = rest
-        picked = Reservation(lease_id, provider, str(key_id), cost_micro, str(sealed), int(available))
+        key_id, mark, sealed, available = rest
+        picked = Reservation(
+            lease_id, provider, str(key_id), cost_micro, str(mark), str(sealed), int(available)
+        )
         if cost_micro:
             self._held[lease_id] = picked
         return picked
@@ -113,51 +114,63 @@ class Pools:
             str(spent_micro),
             self._linger_us(held.provider),
         ]
-        args += [verdict.status or "-", str(round(verdict.rest_s * 1e6)), held.sealed]
+        args += [verdict.status or "-", str(round(verdict.rest_s * 1e6)), held.print]
         await self._fence.run("settle", _keys(held.provider), args)
 
-    async def define(self, provider: str, sealed: Mapping[str, str]) -> None:
-        """Put keys into the pool: id -> sealed secret. Those that are there stay, unless their secret is another."""
-        await self._pool("define", provider, _sealed(sealed))
+    async def put(self, provider: str, some: Sequence[UpstreamKey]) -> None:
+        """Put keys into force: those that are enabled may be used, the others not. A later word stands.
 
-    async def reseal(self, provider: str, changed: Sequence[Resealed]) -> None:
-        """Take over secrets that were only encrypted anew; everything known of their keys stays."""
-        await self._pool("reseal", provider, [(one.key_id, one.now, one.before, "-", "0") for one in changed])
+        With another secret, or after it was off, the balance of a key is unknown.
+        """
+        for act, enabled in (("on", True), ("off", False)):
+            await self._pool(act, provider, [_item(key) for key in some if key.enabled is enabled])
 
-    async def forget(self, provider: str, key_ids: Sequence[str]) -> None:
-        """Take keys out of the pool."""
-        await self._pool("forget", provider, _bare(key_ids))
+    async def drop(self, provider: str, key_ids: Sequence[str]) -> None:
+        """Forget keys that nobody knows any more."""
+        await self._pool("drop", provider, [_bare(key_id) for key_id in key_ids])
+
+    async def ids(self, provider: str) -> list[str]:
+        """Return the ids of all keys that the pool knows, of those that are off too."""
+        async with reaching(self._client):
+            return [str(key_id) for key_id in await self._client.hkeys(keys.upstream(provider)[0])]
 
     async def marks(self, provider: str, key_ids: Sequence[str]) -> dict[str, str]:
         """Note what has been taken of keys, before their service is asked; `check` wants it back."""
-        marks = await self._pool("mark", provider, _bare(key_ids))
+        marks = await self._pool("mark", provider, [_bare(key_id) for key_id in key_ids])
         return dict(zip(key_ids, marks, strict=True))
 
     async def check(
-        self, provider: str, sealed: Mapping[str, str], marks: Mapping[str, str], found: Iterable[Asked]
+        self, provider: str, some: Sequence[UpstreamKey], marks: Mapping[str, str], asked: Mapping[str, Asked]
     ) -> None:
         """Take over what the service said of the keys."""
-        items = [(asked.key_id, sealed[asked.key_id], marks[asked.key_id], *_word(asked)) for asked in found]
+        items = [_item(key, marks[key.id], *_word(asked[key.id])) for key in some]
         await self._pool("check", provider, items)
 
-    async def live(self, provider: str) -> dict[str, LiveKey]:
-        """Look at the whole pool."""
+    async def live(self, provider: str, key_ids: Sequence[str] | None = None) -> dict[str, LiveKey]:
+        """Look at these keys, or at the whole pool; those that are off are left out."""
+        if key_ids is not None and not key_ids:
+            return {}
         names, balance, held = keys.upstream(provider)
         async with reaching(self._client), self._client.pipeline(transaction=True) as pipe:
-            pipe.hgetall(names)
-            pipe.zrange(balance, 0, -1, withscores=True)
+            if key_ids is None:
+                pipe.hgetall(names)
+                pipe.zrange(balance, 0, -1, withscores=True)
+            else:
+                pipe.hmget(names, key_ids)
+                pipe.zmscore(balance, key_ids)
             pipe.zrange(held, 0, -1)
             pipe.time()
-            texts, available, reserved, (seconds, micros) = await pipe.execute()
-        units: dict[str, int] = {}
-        for member in reserved:
-            _, key_id, cost = member.split(" ")
-            units[key_id] = units.get(key_id, 0) + int(cost)
-        known = {key_id: int(score) for key_id, score in available}
+            texts, scores, reserved, (seconds, micros) = await pipe.execute()
+        if key_ids is not None:
+            texts = {key_id: text for key_id, text in zip(key_ids, texts, strict=True) if text is not None}
+            scores = zip(key_ids, scores, strict=True)
+        known = {key_id: int(score) for key_id, score in scores if score is not None}
+        units = _units(reserved)
         now_us = int(seconds) * 1_000_000 + int(micros)
         return {
             key_id: _live(key_id, text, known.get(key_id), units.get(key_id, 0), now_us)
             for key_id, text in texts.items()
+            if not text.startswith("off ")
         }
 
     async def run(self) -> None:
@@ -179,9 +192,7 @@ class Pools:
                 members = [
                     _member(held) for held in some[first : first + PER_CALL] if held.lease_id in self._held
                 ]
-                ended = await self._fence.run(
-                    "hold", [keys.MARKER, keys.upstream(provider)[2]], [self._lease_us(provider), *members]
-                )
+                ended = await self._fence.run("hold", _keys(provider), [self._lease_us(provider), *members])
                 self.lost += int(ended)
                 await asyncio.sleep(0)
 
@@ -208,12 +219,20 @@ def _member(held: Reservation) -> str:
     return f"{held.lease_id} {held.key_id} {held.cost_micro}"
 
 
-def _sealed(sealed: Mapping[str, str]) -> list[tuple[str, ...]]:
-    return [(key_id, text, "-", "-", "0") for key_id, text in sealed.items()]
+def _item(key: UpstreamKey, mark: str = "-", word: str = "-", number: str = "0") -> tuple[str, ...]:
+    return key.id, str(key.updated_us), key.fingerprint, key.sealed, mark, word, number
 
 
-def _bare(key_ids: Sequence[str]) -> list[tuple[str, ...]]:
-    return [(key_id, "-", "-", "-", "0") for key_id in key_ids]
+def _bare(key_id: str) -> tuple[str, ...]:
+    return key_id, "0", "-", "-", "-", "-", "0"
+
+
+def _units(reserved: Iterable[str]) -> dict[str, int]:
+    units: dict[str, int] = {}
+    for member in reserved:
+        _, key_id, cost = member.split(" ")
+        units[key_id] = units.get(key_id, 0) + int(cost)
+    return units
 
 
 def _word(asked: Asked) -> tuple[str, str]:
@@ -225,7 +244,7 @@ def _word(asked: Asked) -> tuple[str, str]:
 
 
 def _live(key_id: str, text: str, available: int | None, held: int, now_us: int) -> LiveKey:
-    word, until, _, _ = text.split(" ", 3)
+    word, until, _ = text.split(" ", 2)
     status, until_us = KeyStatus(word), int(until)
     if status is KeyStatus.COOLDOWN and until_us <= now_us:
         status = KeyStatus.ACTIVE

@@ -167,9 +167,9 @@ class QuotaState:
         return quota_id in self._prepaid
 
     @property
-    def mirroring(self) -> frozenset[str]:
-        """The ids of the quotas that mirror some provider's keys, as of the last `refresh_names`."""
-        return frozenset[str]().union(*self._mirrors.values())
+    def mirroring(self) -> frozenset[tuple[str, str]]:
+        """Which provider's keys are mirrored by which quota, by its id, as of the last `refresh_names`."""
+        return frozenset((provider, quota_id) for provider, ids in self._mirrors.items() for quota_id in ids)
 
     def mirrors_of(self, provider: str) -> list[str]:
         """Return the ids of the quotas that have what this provider's keys have, as of the last `refresh_names`."""

@@ -100,13 +100,15 @@ async def update_key(
     :raises NotFound: no such key. :raises Conflict: the new secret or name is another key's.
     """
     await lock(connection, Lock.DEFINITIONS)
-    wanted = replace(await get_key(connection, key_id), **changes)
+    before = await get_key(connection, key_id)
+    wanted = replace(before, **changes)
     others = [row for row in await _alike(connection, [wanted]) if row.id != key_id]
     _, refused = decide([wanted], others)
     if refused:
         raise Conflict(refused[wanted.id])
     statement = upstream_keys.update().where(_c.id == key_id).returning(*_c)
-    row = (await connection.execute(statement.values(**changes, updated_us=now_us))).one()
+    later_us = max(now_us, before.updated_us + 1)  # it orders changes, whoever's clock is ahead
+    row = (await connection.execute(statement.values(**changes, updated_us=later_us))).one()
     return UpstreamKey(*row)
 
 

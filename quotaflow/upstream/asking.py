@@ -20,9 +20,9 @@ from quotaflow.balances import Asked, KeyStatus, Usage
 from quotaflow.log import printable
 from quotaflow.timing import Clock
 from quotaflow.upstream.providers import BadAnswer, Provider
+from quotaflow.upstream.verdicts import rest_of
 
 MAX_ANSWER_BYTES = 1_048_576
-LONGEST_REST_S = 30 * 86_400.0
 # 0.5, 1, 2 ... seconds and up to 1 more by chance
 WAIT = tenacity.wait_exponential(multiplier=0.5, max=10) + tenacity.wait_random(0, 1)
 
@@ -68,16 +68,25 @@ class Asker:
     :param timeout_s: seconds that one try may take as a whole.
     :param attempts: tries in all, where another may bring more: no answer in time, a broken connection, 429, 5xx.
     :param wait: any of tenacity's waits; a Retry-After that is later counts instead, up to `timeout_s`.
+    :param budget_s: seconds after which no other key's turn comes; those under way finish by their own limits.
     """
 
     def __init__(
-        self, clock: Clock, *, concurrency: int, timeout_s: float, attempts: int, wait: wait_base = WAIT
+        self,
+        clock: Clock,
+        *,
+        concurrency: int,
+        timeout_s: float,
+        attempts: int,
+        wait: wait_base = WAIT,
+        budget_s: float = 1800.0,
     ) -> None:
         self._clock = clock
         self._concurrency = concurrency
         self._timeout_s = timeout_s
         self._attempts = attempts
         self._wait = wait
+        self._budget_s = budget_s
 
     async def ask(self, asks: Sequence[Ask], told: Callable[[Asked], object]) -> list[Asked]:
         """Ask about all; the answers are in the order of `asks`.
@@ -85,19 +94,25 @@ class Asker:
         :param told: called with each answer as soon as it is there; what it raises ends all, in an ExceptionGroup.
         """
         answers: dict[int, Asked] = {}
+
+        def say(number: int, answer: Asked) -> None:
+            answers[number] = answer
+            told(answer)
+
         numbered = enumerate(asks)
         workers = min(self._concurrency, len(asks))
+        end_s = self._clock.mono_s() + self._budget_s
         through_proxy = bool(getproxies())  # each client would read the whole environment for it
         async with asyncio.TaskGroup() as group:
             for _ in range(workers):
-                group.create_task(self._work(numbered, answers, told, through_proxy=through_proxy))
+                group.create_task(self._work(numbered, say, end_s, through_proxy=through_proxy))
         return [answers[number] for number in range(len(asks))]
 
     async def _work(
         self,
         numbered: Iterator[tuple[int, Ask]],
-        answers: dict[int, Asked],
-        told: Callable[[Asked], object],
+        say: Callable[[int, Asked], object],
+        end_s: float,
         *,
         through_proxy: bool,
     ) -> None:
@@ -106,16 +121,28 @@ class Asker:
         Nobody waits in its pool, where a wait would count against the timeout. And a request looks at every connection
         of its pool several times: 1,000 of them cost 19 s of processor time in one pool of 50, 2.5 s so.
         """
-        async with httpx.AsyncClient(
+        try:
+            client = self._client(through_proxy=through_proxy)
+        except Exception as error:  # noqa: BLE001  its text may hold the proxy's password
+            name = type(error).__name__
+            words = f"no client can be made ({name}); look at the proxy settings of the environment"
+            for number, ask in numbered:
+                say(number, Asked(ask.key_id, None, words))
+            return
+        late = f"not asked: the refresh took longer than {self._budget_s:,g} s"
+        async with client:
+            for number, ask in numbered:
+                in_time = self._clock.mono_s() <= end_s
+                say(number, await self._asked(client, ask) if in_time else Asked(ask.key_id, None, late))
+
+    def _client(self, *, through_proxy: bool) -> httpx.AsyncClient:
+        return httpx.AsyncClient(
             verify=_trust(),
             limits=_LIMITS,
             timeout=self._timeout_s,
             follow_redirects=False,
             trust_env=through_proxy,
-        ) as client:
-            for number, ask in numbered:
-                answers[number] = await self._asked(client, ask)
-                told(answers[number])
+        )
 
     async def _asked(self, client: httpx.AsyncClient, ask: Ask) -> Asked:
         tries = tenacity.AsyncRetrying(
@@ -170,7 +197,7 @@ def refusal(response: httpx.Response, now: datetime) -> Try | None:
         return Try(error=line, status=KeyStatus.INVALID)
     if code != HTTPStatus.TOO_MANY_REQUESTS and code < _SERVER_ERROR:
         return Try(error=line)
-    rest_s = min(delay_s(response.headers.get("Retry-After"), now), LONGEST_REST_S)
+    rest_s = delay_s(response.headers.get("Retry-After"), now)
     wants_rest = code == HTTPStatus.TOO_MANY_REQUESTS and rest_s > 0
     return Try(error=line, status=KeyStatus.COOLDOWN if wants_rest else None, again=True, rest_s=rest_s)
 
@@ -210,7 +237,7 @@ def asked_of(key_id: str, last: Try, tries: int) -> Asked:
     if last.usage is not None:
         return Asked(key_id, last.usage)
     error = f"{last.error} ({tries} tries)" if tries > 1 else last.error
-    rest_s = last.rest_s if last.status is KeyStatus.COOLDOWN else 0.0
+    rest_s = rest_of(last.rest_s) if last.status is KeyStatus.COOLDOWN else 0.0
     return Asked(key_id, None, error, last.status, rest_s)
 
 

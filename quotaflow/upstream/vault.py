@@ -157,8 +157,10 @@ def _read(path: str) -> bytes | None:
     A pipe is not waited for.
     """
     descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-    with os.fdopen(descriptor, "rb", buffering=0) as file:
-        return file.read(MAX_SECRET + 3) if stat.S_ISREG(os.fstat(descriptor).st_mode) else None
+    try:
+        return os.read(descriptor, MAX_SECRET + 3) if stat.S_ISREG(os.fstat(descriptor).st_mode) else None
+    finally:
+        os.close(descriptor)
 
 
 def _wrong_key() -> SecretUnavailable:

@@ -4,6 +4,7 @@ from datetime import datetime
 
 from quotaflow.answers import asked_delay_s, http_status
 from quotaflow.balances import KeyStatus, Verdict
+from quotaflow.errors import QuotaflowError
 
 REST_S = 60.0  # a service that refuses without saying for how long
 LEAST_REST_S = 1.0
@@ -17,6 +18,8 @@ def rest_of(seconds: float) -> float:
 
 def verdict_of(error: BaseException, now: datetime) -> Verdict:
     """Judge the key by an error of the call that used it: an answer that refused it cost nothing, others may have."""
+    if isinstance(error, QuotaflowError):  # its `status` is about us, not about the key's service
+        return Verdict()
     match http_status(error):
         case 401:
             return Verdict(KeyStatus.INVALID, is_spent=False)

@@ -79,7 +79,7 @@ async def refresher(folder: Path, size: Size, **places: str) -> AsyncIterator[Ch
     ) as qf:  # closed before the other one opens: a SQLite file has one process
         rows = "".join(f"tavily,{key_of(number)}\n" for number in range(size.keys))
         assert (await qf.upstream.add_many(f"provider,secret\n{rows}")).success == size.keys
-        for check in [*qf.upstream._checks]:
+        for check in [*qf.upstream._refresher._checks]:
             await check
     async with child("refreshing", config=str(config), secret_key=secret_key) as started:
         yield started

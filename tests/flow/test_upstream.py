@@ -10,8 +10,9 @@ from typing import Any
 
 import httpx
 import pytest
+from redis.exceptions import RedisError
 
-from quotaflow import LimitTask, NotOpen, NoUpstreamKey, Quotaflow
+from quotaflow import LimitTask, NotOpen, NoUpstreamKey, QuotaExceeded, Quotaflow
 from quotaflow.balances import KeyStatus, KeyView
 from quotaflow.control.lending import LentKey
 from quotaflow.errors import ConfigError, InvalidInput, NotFound, SecretUnavailable
@@ -356,7 +357,8 @@ async def test_redis_shows_the_pool_to_a_person(house: House) -> None:
         names, balance, held = keys.upstream("tavily")
         redis = qf._base.plain
         found = await redis.hgetall(names)
-        assert found[key.id].startswith("active 0 4000000 fernet:")
+        status, until, taken, *_, sealed = found[key.id].split(" ")
+        assert (status, until, taken, sealed[:7]) == ("active", "0", "4000000", "fernet:")
         assert await redis.zscore(balance, key.id) == 6_000_000
         (member,) = await redis.zrange(held, 0, -1)
         assert member.split(" ")[1:] == [key.id, "4000000"]
@@ -422,3 +424,97 @@ async def test_a_task_gets_at_the_quotaflow_that_runs_it_and_a_stranger_at_none(
             await asyncio.to_thread(Quotaflow.current)
     with pytest.raises(NotOpen, match="no Quotaflow is open"):
         Quotaflow.current()
+
+
+async def test_what_a_dead_process_did_not_tell_redis_is_put_right_by_the_next_refresh(house: House) -> None:
+    """It died between SQL and Redis: one key is removed, one is encrypted anew."""
+    async with house.open() as qf:
+        gone, turned, _ = [view.key for view in await views(qf)]
+        await qf.store.delete_upstream_key(gone.id)
+        anew = qf.upstream._sealer.reseal(turned.sealed)
+        await qf.store.reseal_upstream_keys([(turned.id, turned.sealed, anew)])
+        house.service.accounts[key_of(1)].plan_usage = 7
+        assert (await qf.upstream.refresh()).success == KEYS - 1
+        assert await left(qf) == [3, 10]
+        pool = await qf._base.plain.hgetall(keys.upstream("tavily")[0])
+        assert gone.id not in pool
+        assert pool[turned.id].endswith(anew)
+
+
+async def test_a_change_made_while_redis_is_away_comes_into_force_when_it_is_back(house: House) -> None:
+    redis = house.settings.redis.model_copy(update={"deadline_s": 0.5})
+    house.settings = house.settings.model_copy(update={"redis": redis})
+    async with house.open(stored=1) as qf:
+        (view,) = await views(qf)
+        await qf._base.plain.execute_command("CLIENT", "PAUSE", "3000", "ALL")
+        await qf.upstream.remove(view.key.id)
+        assert qf.upstream._is_pending
+        await until(lambda: is_empty(qf), deadline_s=20)
+
+
+async def is_empty(qf: Quotaflow) -> bool:
+    try:
+        return not await qf._base.plain.hlen(keys.upstream("tavily")[0])
+    except RedisError:
+        return False
+
+
+async def test_a_refusal_of_our_own_says_nothing_about_the_key(house: House) -> None:
+    house.settings = house.settings.model_copy(
+        update={"quotas": (make_quota(id="ours", capacity=1, refill_rate=0),)}
+    )
+    async with house.open(stored=1) as qf:
+
+        async def refused(key: LentKey) -> None:
+            raise QuotaExceeded("ours is used up", quota_id="ours", retry_after=3600)
+
+        with pytest.raises(QuotaExceeded):
+            await qf.upstream.call("tavily", refused)
+        (view,) = await views(qf)
+        assert view.status is KeyStatus.ACTIVE
+        assert await left(qf) == [9], "who knows what was done before"
+
+
+async def test_a_mirror_counts_each_key_once_however_many_ask_about_it_at_once(house: House) -> None:
+    mirror = make_quota(id="search", kind=QuotaKind.ALLOWANCE, mirrors="tavily")
+    house.settings = house.settings.model_copy(update={"quotas": (mirror,)})
+    async with house.open(stored=0) as qf:
+        rows = [{"provider": "tavily", "secret": key_of(number)} for number in range(KEYS)]
+        importing = asyncio.create_task(add(qf, rows))
+        for _ in range(5):
+            await qf.upstream.refresh()
+        await importing
+        await until(lambda: has(qf, "search", KEYS * LIMIT))
+        for view in await views(qf):
+            await qf.upstream.remove(view.key.id)
+        assert (await qf.acquire("search", 0)).remaining == 0
+
+
+async def test_keys_without_a_limit_fill_a_mirror_to_the_most_it_can_hold(house: House) -> None:
+    mirror = make_quota(id="search", kind=QuotaKind.ALLOWANCE, mirrors="tavily")
+    house.settings = house.settings.model_copy(update={"quotas": (mirror,)})
+    for account in house.service.accounts.values():
+        account.plan_limit = 9 * 10**9
+    async with house.open() as qf:
+        assert (await qf.upstream.refresh()).success == KEYS
+        assert (await qf.acquire("search", 0)).remaining == 2 * 10**9
+
+
+async def test_one_is_told_to_come_again_when_all_are_asked_next_and_not_in_a_month(house: House) -> None:
+    upstream = house.settings.upstream.model_copy(update={"refresh_cron": "*/10 * * * *"})
+    house.settings = house.settings.model_copy(update={"upstream": upstream})
+    async with house.open(stored=1) as qf:
+        with pytest.raises(NoUpstreamKey) as caught:
+            async with qf.upstream.key("tavily", cost=LIMIT + 1):
+                pytest.fail("there are not so many")
+        assert 0 < (caught.value.retry_after or 0) <= 600
+
+
+async def test_a_rest_that_is_none_is_refused_and_the_units_are_settled_all_the_same(house: House) -> None:
+    async with house.open(stored=1) as qf:
+        with pytest.raises(InvalidInput, match="seconds must be"):
+            async with qf.upstream.key("tavily", cost=4) as key:
+                key.cool_down(float("nan"))
+        (view,) = await views(qf)
+        assert view.live is not None
+        assert (view.live.held_micro, view.status) == (0, KeyStatus.ACTIVE)

@@ -1,13 +1,13 @@
 """A pool of upstream keys on fakeredis, whose clock can be set, beside a service that keeps its own books."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any, cast
 
 import time_machine
 
 from quotaflow.amounts import MICRO
-from quotaflow.balances import Asked, KeyStatus, LiveKey, Usage, Verdict
+from quotaflow.balances import Asked, KeyStatus, LiveKey, UpstreamKey, Usage, Verdict
 from quotaflow.ids import Ids
 from quotaflow.limiter.fence import Fence
 from quotaflow.limiter.pools import Nothing, Pools, Reservation
@@ -16,6 +16,11 @@ from tests.limiter.stages import FakeStage
 
 LEASE_S = 8.0
 P = "tavily"
+
+
+def key_named(key_id: str) -> UpstreamKey:
+    """Return a key whose secret is in the environment."""
+    return UpstreamKey(key_id, P, key_id, f"env:{key_id}", f"print-{key_id}", "...", True, 0, 1)
 
 
 @dataclass
@@ -41,7 +46,7 @@ class Pond:
     def __init__(self, keys: int = 2, limit: int = 10, delay_s: float = 0.0) -> None:
         self.stage = FakeStage()
         self.stage.redis.deadline_s = 60.0
-        self.sealed = {f"k{number}": f"env:KEY_{number}" for number in range(keys)}
+        self.keys = {f"k{number}": key_named(f"k{number}") for number in range(keys)}
         self.service = Service(limit * MICRO)
         self.delay_us = round(delay_s * 1e6)
         self.here, self.there = self.pools("here", delay_s), self.pools("there", delay_s)
@@ -55,12 +60,22 @@ class Pond:
         self.stage.now_us += round(seconds * 1e6)
 
     async def begin(self) -> None:
-        await self.here.define(P, self.sealed)
+        await self.put()
         await self.refresh()
+
+    async def put(self) -> None:
+        await self.here.put(P, list(self.keys.values()))
+
+    async def change(self, key_id: str, **changes: Any) -> UpstreamKey:
+        """Change a key as a person does, and put it into force; returns it as it was."""
+        before = self.keys[key_id]
+        self.keys[key_id] = replace(before, updated_us=before.updated_us + 1, **changes)
+        await self.here.put(P, [self.keys[key_id]])
+        return before
 
     async def refresh(self, *key_ids: str) -> None:
         """Ask the service, and take its answers over."""
-        some = key_ids or tuple(self.sealed)
+        some = key_ids or tuple(self.keys)
         marks = await self.here.marks(P, some)
         await self.check(marks, [self.said(key_id) for key_id in some])
 
@@ -69,7 +84,8 @@ class Pond:
         return self.service.asked(key_id, self.stage.now_us - self.delay_us)
 
     async def check(self, marks: dict[str, str], found: list[Asked]) -> None:
-        await self.here.check(P, self.sealed, marks, found)
+        asked = {one.key_id: one for one in found}
+        await self.here.check(P, [self.keys[key_id] for key_id in asked], marks, asked)
 
     async def pick(self, cost: int = MICRO, pools: Pools | None = None, **more: Any) -> Reservation:
         held = await (pools or self.here).pick(P, cost, **more)

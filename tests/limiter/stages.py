@@ -85,12 +85,17 @@ class FakeStage:
         self.now_us = START_US
         self.batches = 0
         self.redis: Any = FakeAsyncRedis(decode_responses=True)
-        self.scripts = {name: script.text.split("\n", 1)[1] for name, script in assemble_all(1).items()}
+        self.begin_life(1)
+
+    def begin_life(self, number: int) -> None:
+        """Go on as after a recovery, with scripts of another incarnation."""
+        self.life = number
+        self.scripts = {name: script.text.split("\n", 1)[1] for name, script in assemble_all(number).items()}
 
     async def run(self, name: str, script_keys: Sequence[str], args: Sequence[str]) -> Any:
         moment = datetime.fromtimestamp(0, UTC) + timedelta(microseconds=self.now_us)  # exact, unlike a float
         with time_machine.travel(moment, tick=False):
-            await self.redis.hset(keys.MARKER, "incarnation", "1")
+            await self.redis.hset(keys.MARKER, "incarnation", str(self.life))
             return await self.redis.eval(self.scripts[name], len(script_keys), *script_keys, *args)
 
     async def define(self, quota: Quota) -> None:

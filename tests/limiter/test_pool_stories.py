@@ -28,7 +28,7 @@ class Story:
         await self.pond.begin()
         for act, *words in steps:
             await getattr(self, act)(*words)
-            for key_id in self.pond.sealed:
+            for key_id in self.pond.keys:
                 assert self.pond.service.spent(key_id) <= LIMIT * MICRO, "it was asked for more than it has"
         await self.ends()
 
@@ -67,12 +67,12 @@ class Story:
             self.pond.passes(1)
 
     async def begin_check(self) -> None:
-        self.checks.append((await self.pond.here.marks("tavily", list(self.pond.sealed)), {}))
+        self.checks.append((await self.pond.here.marks("tavily", list(self.pond.keys)), {}))
 
     async def ask(self, number: int) -> None:
         if self.checks:
             found = self.checks[number % len(self.checks)][1]
-            for key_id in self.pond.sealed:
+            for key_id in self.pond.keys:
                 found.setdefault(key_id, self.pond.said(key_id))
 
     async def end_check(self, number: int) -> None:
@@ -86,7 +86,7 @@ class Story:
             await self.settle(0, True)
         self.pond.passes(LEASE_S + self.pond.delay_us / 1e6 + 1)
         await self.pond.refresh()
-        left = {key_id: LIMIT - self.pond.service.spent(key_id) / MICRO for key_id in self.pond.sealed}
+        left = {key_id: LIMIT - self.pond.service.spent(key_id) / MICRO for key_id in self.pond.keys}
         assert {
             key_id: (one.available_micro or 0) / MICRO for key_id, one in (await self.pond.live()).items()
         } == left

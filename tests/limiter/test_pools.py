@@ -1,13 +1,14 @@
 """Upstream keys in Redis: the one with the most left is picked, and what is spent is never given out again."""
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from quotaflow.amounts import MICRO
-from quotaflow.balances import Asked, KeyStatus, Verdict
+from quotaflow.balances import Asked, KeyStatus, Usage, Verdict
 from quotaflow.limiter import keys
-from quotaflow.limiter.pools import Nothing, Resealed
+from quotaflow.limiter.pools import Nothing
 from tests.limiter.conftest import Bench
 from tests.limiter.pools import LEASE_S, P, Pond
 
@@ -28,10 +29,10 @@ async def test_the_key_with_the_most_left_less_what_is_reserved_is_picked(pond: 
 
 
 async def test_nothing_is_picked_above_what_one_key_has(pond: Pond) -> None:
-    assert await pond.nothing(10 * MICRO + 1) == Nothing(None, 2, 0, 0, 0)
+    assert await pond.nothing(10 * MICRO + 1) == Nothing(None, 2, 0, 0)
     for _ in range(2):
         await pond.pick(10 * MICRO)
-    assert await pond.nothing(1) == Nothing(None, 2, 0, 0, 0)
+    assert await pond.nothing(1) == Nothing(None, 2, 0, 0)
     assert set((await pond.statuses()).values()) == {KeyStatus.EXHAUSTED}
 
 
@@ -44,8 +45,8 @@ async def test_a_cost_of_nothing_reserves_nothing(pond: Pond) -> None:
 
 async def test_no_key_is_picked_before_its_balance_is_known() -> None:
     pond = Pond()
-    await pond.here.define(P, pond.sealed)
-    assert await pond.nothing() == Nothing(None, 2, 0, 0, 2)
+    await pond.put()
+    assert await pond.nothing() == Nothing(None, 2, 0, 2)
     await pond.refresh("k1")
     assert (await pond.pick()).key_id == "k1"
     assert await pond.available() == {"k0": None, "k1": 9}
@@ -77,7 +78,7 @@ async def test_a_key_that_is_asked_to_rest_is_picked_again_when_it_has(pond: Pon
     await pond.give_back(held, Verdict(KeyStatus.COOLDOWN, 3.0))
     other = await pond.pick(10 * MICRO)
     assert other.key_id != held.key_id
-    assert await pond.nothing() == Nothing(3.0, 2, 0, 1, 0)
+    assert await pond.nothing() == Nothing(3.0, 2, 1, 0)
     pond.passes(2.9)
     assert (await pond.nothing()).rested_s == pytest.approx(0.1)
     pond.passes(0.1)
@@ -105,7 +106,7 @@ async def test_a_rest_is_never_made_shorter_and_is_not_ended_by_a_check(pond: Po
 async def test_an_unknown_key_is_not_picked_until_a_check_knows_it(pond: Pond) -> None:
     held = await pond.pick()
     await pond.give_back(held, Verdict(KeyStatus.INVALID))
-    assert (await pond.nothing(but=[key for key in pond.sealed if key != held.key_id])).invalid == 1
+    assert (await pond.nothing(but=[key for key in pond.keys if key != held.key_id])).unusable == 1
     await pond.refresh(held.key_id)
     assert (await pond.statuses())[held.key_id] is KeyStatus.ACTIVE
 
@@ -121,8 +122,7 @@ async def test_a_key_that_is_used_up_is_not_picked_until_a_check_finds_something
 
 async def test_a_verdict_about_a_secret_says_nothing_about_the_next_one(pond: Pond) -> None:
     held = await pond.pick()
-    pond.sealed[held.key_id] = "env:ANOTHER"
-    await pond.here.define(P, pond.sealed)
+    await pond.change(held.key_id, fingerprint="another")
     await pond.give_back(held, Verdict(KeyStatus.INVALID))
     assert (await pond.live())[held.key_id].available_micro is None, "its balance is not known yet"
     await pond.refresh()
@@ -131,32 +131,77 @@ async def test_a_verdict_about_a_secret_says_nothing_about_the_next_one(pond: Po
 
 async def test_a_check_of_a_secret_says_nothing_about_the_next_one(pond: Pond) -> None:
     marks = await pond.here.marks(P, ["k0"])
-    old = dict(pond.sealed)
-    await pond.here.define(P, pond.sealed | {"k0": "env:ANOTHER"})
-    await pond.here.check(P, old, marks, [pond.said("k0")])
+    before = await pond.change("k0", fingerprint="another")
+    await pond.here.check(P, [before], marks, {"k0": pond.said("k0")})
     assert (await pond.available())["k0"] is None
 
 
 async def test_encrypting_a_secret_anew_changes_nothing_else(pond: Pond) -> None:
     await pond.pick(3 * MICRO)
     before = await pond.available()
-    changed = [Resealed(key_id, sealed, f"{sealed}-anew") for key_id, sealed in pond.sealed.items()]
-    await pond.here.reseal(P, changed)
+    pond.keys = {key_id: replace(key, sealed=f"{key.sealed}-anew") for key_id, key in pond.keys.items()}
+    await pond.put()
     assert await pond.available() == before
     assert (await pond.pick()).sealed.endswith("-anew")
-    await pond.here.reseal(P, [one._replace(now="what was before") for one in changed])
-    assert (await pond.pick()).sealed.endswith("-anew"), "another change came first"
 
 
-async def test_a_key_that_is_taken_out_is_gone_and_may_come_back_with_work_under_way(pond: Pond) -> None:
-    held = await pond.pick(4 * MICRO, but=["k1"])
-    await pond.here.forget(P, ["k0"])
+async def test_an_older_word_about_a_key_changes_nothing(pond: Pond) -> None:
+    """Two processes change a key, and the first one's word comes last."""
+    first = await pond.change("k0", fingerprint="newer", sealed="env:NEWER")
+    await pond.refresh()
+    await pond.here.put(P, [first, replace(first, enabled=False)])
+    assert (await pond.pick(but=["k1"])).sealed == "env:NEWER"
+    await pond.change("k0", enabled=False)
+    await pond.here.put(P, [first])
+    assert (await pond.nothing(but=["k1"])).unusable == 1
+
+
+async def test_a_removed_key_is_not_brought_back_by_who_had_not_heard(pond: Pond) -> None:
+    before = await pond.change("k0", enabled=False)  # as it is removed
+    await pond.here.put(P, [before])
     assert await pond.available() == {"k1": 10}
-    await pond.here.define(P, pond.sealed)
+    assert sorted(await pond.here.ids(P)) == ["k0", "k1"]
+    await pond.here.drop(P, ["k0"])
+    assert await pond.here.ids(P) == ["k1"]
+
+
+async def test_a_key_that_is_off_is_gone_and_may_come_back_with_work_under_way(pond: Pond) -> None:
+    held = await pond.pick(4 * MICRO, but=["k1"])
+    await pond.change("k0", enabled=False)
+    assert await pond.available() == {"k1": 10}
+    await pond.change("k0", enabled=True)
+    assert (await pond.available())["k0"] is None
     await pond.refresh("k0")
     assert (await pond.available())["k0"] == 6, "what is under way is not available"
     await pond.give_back(held)
     assert (await pond.available())["k0"] == 10
+
+
+async def test_a_check_from_before_a_key_was_switched_off_and_on_forgets_nothing(pond: Pond) -> None:
+    marks, said = await pond.here.marks(P, ["k0"]), pond.said("k0")
+    for _ in range(3):
+        await pond.spend(await pond.pick(2 * MICRO, but=["k1"]))
+    await pond.change("k0", enabled=False)
+    await pond.change("k0", enabled=True)
+    await pond.check(marks, [said])
+    assert (await pond.available())["k0"] == 4
+
+
+@pytest.mark.parametrize("loses_keys", [True, False])
+async def test_a_check_from_an_earlier_life_of_redis_is_not_believed(pond: Pond, loses_keys: bool) -> None:
+    """Redis may have lost everything, or only the last second: what was taken then is not counted any more."""
+    for _ in range(3):
+        await pond.spend(await pond.pick(2 * MICRO, but=["k1"]))
+    marks, said = await pond.here.marks(P, ["k0"]), Asked("k0", Usage(10 * MICRO))
+    if loses_keys:
+        await pond.stage.redis.flushall()
+        pond.passes(1)
+        await pond.put()
+    else:
+        await pond.stage.redis.delete(keys.upstream(P)[1])
+        pond.stage.begin_life(2)
+    await pond.check(marks, [said])
+    assert (await pond.available())["k0"] is None
 
 
 async def test_what_is_spent_while_the_service_is_asked_is_not_forgotten(pond: Pond) -> None:
@@ -213,11 +258,28 @@ async def test_a_process_that_was_frozen_reserves_again_and_counts_it(pond: Pond
     await pond.nothing(11 * MICRO)
     await pond.here.keep()
     assert pond.here.lost == 1
+    assert (await pond.available())["k0"] == 2, (
+        "taken once more, as nobody knows what a check made of it meanwhile"
+    )
     await pond.refresh()
     assert (await pond.available())["k0"] == 6
     await pond.spend(held)
     await pond.refresh()
     assert (await pond.available())["k0"] == 6
+
+
+async def test_what_a_check_gave_back_while_its_process_was_frozen_is_taken_again(pond: Pond) -> None:
+    first, second = await pond.pick(4 * MICRO, but=["k1"]), await pond.pick(5 * MICRO, but=["k1"])
+    pond.passes(LEASE_S + 1)
+    await pond.refresh()
+    assert (await pond.available())["k0"] == 10, "as far as anybody can see they died"
+    await pond.here.keep()
+    assert (await pond.available())["k0"] == 1
+    pond.passes(LEASE_S + 1)
+    await pond.refresh()
+    await pond.spend(first)
+    await pond.spend(second)
+    assert (await pond.available())["k0"] == 1, "also without a beat in between"
 
 
 async def test_what_a_service_shows_late_is_not_given_out_again() -> None:
@@ -231,11 +293,31 @@ async def test_what_a_service_shows_late_is_not_given_out_again() -> None:
         assert await pond.available() == {"k0": left}
 
 
+async def test_what_shows_late_is_not_given_out_again_whatever_happened_to_its_reservation() -> None:
+    """It cost nothing at first; it had ended; its key was off meanwhile: each is reserved until it shows."""
+    pond = Pond(keys=3, delay_s=5)
+    pond.passes(60)
+    await pond.begin()
+    free, ended, off = [await pond.pick(cost, but=but) for cost, but in (
+        (0, ["k1", "k2"]), (4 * MICRO, ["k0", "k2"]), (4 * MICRO, ["k0", "k1"]))]  # fmt: skip
+    pond.passes(LEASE_S + 6)
+    await pond.change("k2", enabled=False)
+    for held in (free, ended, off):
+        pond.use(held, 4 * MICRO)
+        await pond.here.settle(held, 4 * MICRO, Verdict())
+    await pond.change("k2", enabled=True)
+    await pond.refresh()
+    assert await pond.available() == {"k0": 6, "k1": 6, "k2": 6}
+    pond.passes(6)
+    await pond.refresh()
+    assert await pond.available() == {"k0": 6, "k1": 6, "k2": 6}
+
+
 async def test_half_a_large_pool_may_rest_and_the_others_are_found() -> None:
     pond = Pond(keys=100)  # three times as many as are looked at together
     await pond.begin()
     for number in range(0, 100, 2):
-        held = await pond.pick(but=[key for key in pond.sealed if key != f"k{number}"])
+        held = await pond.pick(but=[key for key in pond.keys if key != f"k{number}"])
         await pond.give_back(held, Verdict(KeyStatus.COOLDOWN, 60.0))
     assert int((await pond.pick()).key_id[1:]) % 2 == 1
 
@@ -254,14 +336,12 @@ async def test_a_real_server_says_the_same(bench: Bench, valkey_client: Any) -> 
     pond = Pond()
     pools = pond.here
     pools._fence, pools._client = bench.fence, bench.plain
-    await pools.define(P, pond.sealed)
-    await pools.check(
-        P, pond.sealed, await pools.marks(P, list(pond.sealed)), map(pond.service.asked, pond.sealed)
-    )
+    await pond.begin()
     held = await pond.pick(4 * MICRO)
     other = await pond.pick(MICRO, but=[held.key_id])
     await pools.settle(other, MICRO, Verdict(KeyStatus.COOLDOWN, 30.0))
     live = await pools.live(P)
+    assert await pools.live(P, [*pond.keys, "nobody"]) == live
     assert (live[held.key_id].available_micro, live[held.key_id].held_micro) == (6 * MICRO, 4 * MICRO)
     assert (live[other.key_id].available_micro, live[other.key_id].status) == (9 * MICRO, KeyStatus.COOLDOWN)
     await pools.keep()

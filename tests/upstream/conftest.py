@@ -1,7 +1,9 @@
 """A stand-in service, and a way to ask it."""
 
+import asyncio
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 import pytest
 import tenacity
@@ -10,10 +12,11 @@ from tenacity.wait import wait_base
 from quotaflow.balances import Asked
 from quotaflow.examples.upstream_service import Account, Behaviour, UpstreamService
 from quotaflow.settings_upstream import ProviderSettings
-from quotaflow.timing import Clock, SystemClock
+from quotaflow.timing import Clock, ManualClock, SystemClock
 from quotaflow.upstream.asking import Ask, Asker
 from quotaflow.upstream.providers import Provider, load
 
+T = TypeVar("T")
 NO_WAIT = tenacity.wait_none()
 
 
@@ -43,6 +46,7 @@ class Upstream:
         timeout_s: float = 5.0,
         attempts: int = 3,
         wait: wait_base = NO_WAIT,
+        budget_s: float = 1800.0,
     ) -> list[Asked]:
         asker = Asker(
             clock or SystemClock(),
@@ -50,6 +54,7 @@ class Upstream:
             timeout_s=timeout_s,
             attempts=attempts,
             wait=wait,
+            budget_s=budget_s,
         )
         told: list[Asked] = []
         answers = await asker.ask(asks, told.append)
@@ -63,3 +68,14 @@ async def upstream() -> AsyncIterator[Upstream]:
     service = UpstreamService({"key-0000": Account(plan_limit=1000, plan_usage=400)})
     async with service.listening() as url:
         yield Upstream(service, url)
+
+
+async def advanced_until(clock: ManualClock, task: asyncio.Task[T], step_s: float) -> float:
+    """Move the clock until the task ends, giving the network its time between; return what was slept."""
+    async with asyncio.timeout(5):
+        while not task.done():
+            if clock._sleepers:
+                await clock.advance(step_s)
+            else:
+                await asyncio.wait([task], timeout=0.005)
+    return clock.mono_s()

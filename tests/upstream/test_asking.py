@@ -18,7 +18,8 @@ from quotaflow.examples.upstream_service import Account
 from quotaflow.timing import ManualClock
 from quotaflow.upstream.asking import Ask, Asker, broken
 from quotaflow.upstream.providers import Provider
-from tests.upstream.conftest import Upstream
+from quotaflow.upstream.verdicts import LEAST_REST_S, LONGEST_REST_S
+from tests.upstream.conftest import Upstream, advanced_until
 
 CANARY = "tvly-canary-0123456789-abcdefghijklmn"
 KEY = "key-0000"
@@ -121,17 +122,6 @@ async def test_what_fails_twice_is_right_at_the_third_try(upstream: Upstream) ->
     assert requests(upstream) == 3
 
 
-async def advanced_until(clock: ManualClock, task: asyncio.Task[Asked], step_s: float) -> float:
-    """Move the clock until the task ends, giving the network its time between; return what was slept."""
-    async with asyncio.timeout(5):
-        while not task.done():
-            if clock._sleepers:
-                await clock.advance(step_s)
-            else:
-                await asyncio.wait([task], timeout=0.005)
-    return clock.mono_s()
-
-
 @pytest.mark.parametrize(("wait_s", "retry_after", "slept_s"), [(0, "4", 4), (6, "4", 6), (1, "0", 1)])
 async def test_the_later_of_our_wait_and_retry_after_is_waited(
     upstream: Upstream, wait_s: float, retry_after: str, slept_s: float
@@ -152,7 +142,7 @@ async def test_a_retry_after_may_be_a_moment(upstream: Upstream) -> None:
     assert await advanced_until(clock, task, 0.5) == 3
 
 
-@pytest.mark.parametrize(("retry_after", "rest_s"), [("60", 60), ("5.5", 5.5), ("1e300", 30 * 86_400)])
+@pytest.mark.parametrize(("retry_after", "rest_s"), [("60", 60), ("5.5", 5.5), ("1e300", LONGEST_REST_S)])
 async def test_a_rest_that_outlasts_the_timeout_is_told_instead_of_waited(
     upstream: Upstream, retry_after: str, rest_s: float
 ) -> None:
@@ -165,7 +155,7 @@ async def test_a_rest_that_outlasts_the_timeout_is_told_instead_of_waited(
 async def test_a_rest_that_is_still_asked_for_after_the_last_try_is_told(upstream: Upstream) -> None:
     upstream.behave(KEY, mode="limited", retry_after="0.01")
     error = "429 Too Many Requests (3 tries)"
-    assert await asked(upstream) == Asked(f"id-{KEY}", None, error, KeyStatus.COOLDOWN, 0.01)
+    assert await asked(upstream) == Asked(f"id-{KEY}", None, error, KeyStatus.COOLDOWN, LEAST_REST_S)
 
 
 async def test_a_429_that_does_not_say_for_how_long_is_no_rest(upstream: Upstream) -> None:
@@ -261,13 +251,6 @@ async def test_no_secret_shows_anywhere(upstream: Upstream, caplog: pytest.LogCa
     # No vault gives such a secret out; httpcore itself would report it at debug, where log.py does not let it speak.
     (answer,) = await upstream.ask([dataclasses.replace(ask, secret=f"{CANARY}\nX-Other: 1")])
     assert answer == Asked("a", None, "the request cannot be sent (LocalProtocolError)")
-
-
-async def test_the_environments_proxy_is_used(upstream: Upstream, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("http_proxy", upstream.url)
-    provider = dataclasses.replace(upstream, url="http://elsewhere.invalid").provider()
-    (answer,) = await upstream.ask([Ask("a", provider, KEY)], attempts=1)
-    assert answer.usage == RIGHT
 
 
 def test_a_certificate_that_is_not_trusted_is_not_tried_again() -> None:

@@ -8,6 +8,7 @@ import httpx
 import pytest
 
 from quotaflow.balances import KeyStatus, Verdict
+from quotaflow.errors import QuotaExceeded, TokenRefused
 from quotaflow.upstream.verdicts import LONGEST_REST_S, REST_S, rest_of, verdict_of
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
@@ -55,6 +56,8 @@ class SdkError(Exception):
         (SdkError(status_code=429, retry_after=4), Verdict(KeyStatus.COOLDOWN, 4.0, is_spent=False)),
         (SdkError(response=SimpleNamespace(status=402)), Verdict(KeyStatus.EXHAUSTED, is_spent=False)),
         (SdkError(status_code=True, status="401"), SPENT),
+        (QuotaExceeded("no", quota_id="q", retry_after=5.0), SPENT),
+        (TokenRefused("no"), SPENT),
     ],
 )
 def test_an_error_is_judged_by_the_status_behind_it(error: Exception, verdict: Verdict) -> None:
