@@ -84,7 +84,7 @@ async def test_hostile_names_are_only_names(store: Store, name: str) -> None:
     with pytest.raises(Conflict, match=f"^{SAME_SECRET}$"):
         await store.insert_upstream_key(key(1, id="upk_2", provider=name, name=name))
     assert await store.update_upstream_key("upk_0001", name=name[::-1]) == replace(
-        row, name=name[::-1], updated_us=START_US
+        row, name=name[::-1], updated_us=START_US + 2
     )
 
 
@@ -197,8 +197,10 @@ async def test_a_key_is_changed_and_says_when(store: Store, clock: ManualClock) 
     assert changed == wanted
     assert await store.all_upstream_keys() == [key(2), wanted]
     reset = await store.update_upstream_key("upk_0001", remaining_micro=None, status=KeyStatus.ACTIVE)
-    assert reset == replace(wanted, remaining_micro=None, status=KeyStatus.ACTIVE)
-    assert await store.update_upstream_key("upk_0001", name="new", provider="acme") == reset  # its own
+    later = START_US + 5 * MICRO + 1  # each change is later than the one before, whoever's clock is ahead
+    assert reset == replace(wanted, remaining_micro=None, status=KeyStatus.ACTIVE, updated_us=later)
+    its_own = await store.update_upstream_key("upk_0001", name="new", provider="acme")
+    assert its_own == replace(reset, updated_us=later + 1)
     with pytest.raises(NotFound, match="no upstream key has the id 'upk_9'"):
         await store.update_upstream_key("upk_9", name="x")
 
