@@ -147,10 +147,10 @@ class KeyView:
 
     @property
     def remaining_micro(self) -> int | None:
-        """What may still be reserved; what its service said last while Redis does not know better."""
-        if self.live is None or self.live.available_micro is None:
+        """What may still be reserved; what its service said last where nothing may, None while nobody knows."""
+        if self.live is None or self.live.status is KeyStatus.INVALID:
             return self.key.remaining_micro
-        return max(0, self.live.available_micro)
+        return None if self.live.available_micro is None else max(0, self.live.available_micro)
 
 
 @dataclass(frozen=True, slots=True)

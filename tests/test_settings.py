@@ -196,7 +196,8 @@ def test_the_sample_file_tells_every_range() -> None:
 def test_the_quotas_shown_in_the_sample_file_can_be_used() -> None:
     shown = re.findall(r"^#   (\S.*)$", SAMPLE.read_text(encoding="utf-8"), re.MULTILINE)
     start = shown.index("[[quotas]]")
-    quota, prepaid = load(written("\n".join(shown[start:])), environ={}).quotas
+    quota, prepaid, mirror = load(written("\n".join(shown[start:])), environ={}).quotas
+    assert (mirror.id, mirror.mirrors) == ("searches", "tavily")
     assert quota.max_concurrent == 5
     assert (quota.id, quota.name, quota.capacity, quota.refill_rate) == (
         "external_api",

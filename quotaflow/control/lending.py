@@ -18,6 +18,8 @@ from quotaflow.upstream.verdicts import rest_of, verdict_of
 
 log = get_logger(room="upstream")
 
+SOON_S = 5.0
+
 T = TypeVar("T")
 
 
@@ -78,6 +80,7 @@ class Lending:
         self._settings = settings
         self._clock = clock
         self._zone = zone
+        self._closed: set[str] = set()
 
     @asynccontextmanager
     async def key(
@@ -123,7 +126,11 @@ class Lending:
             except SecretUnavailable as error:  # another process may have it
                 closed = error
                 but |= {held.key_id}
-                log.warning(Event.UPSTREAM_CLOSED, key_id=held.key_id, provider=provider, error=str(error))
+                if held.key_id not in self._closed:  # one line is enough
+                    self._closed.add(held.key_id)
+                    log.warning(
+                        Event.UPSTREAM_CLOSED, key_id=held.key_id, provider=provider, error=str(error)
+                    )
                 await self._end(held, 0, Verdict())
 
     async def _settle(self, lent: LentKey, held: Reservation, error: BaseException | None) -> None:
@@ -144,10 +151,20 @@ class Lending:
             return NotFound(f'no provider "{provider}"; configure it in [[upstream.providers]]')
         now_us = self._clock.wall_us()
         resets_us = next_reset_us(settings, self._zone, now_us)
+        if (
+            nothing.keys == nothing.unusable
+        ):  # a new life of Redis: they are asked about within seconds, or on demand
+            resets_us, waits = None, [SOON_S] if nothing.keys else []
+            return self._no_key(provider, nothing, waits, resets_us)
         moments_us = [resets_us, self._refresh_us(now_us)]
         waits = [(moment_us - now_us) / 1e6 for moment_us in moments_us if moment_us is not None]
         if nothing.rested_s is not None:
             waits.append(nothing.rested_s)
+        return self._no_key(provider, nothing, waits, resets_us)
+
+    def _no_key(
+        self, provider: str, nothing: Nothing, waits: list[float], resets_us: int | None
+    ) -> NoUpstreamKey:
         return NoUpstreamKey(
             words(provider, nothing, resets_us),
             provider=provider,
@@ -177,8 +194,8 @@ def words(provider: str, nothing: Nothing, resets_us: int | None) -> str:
     rest = nothing.keys - sum(counts.values())
     found = [f"{count} {what}" for what, count in ({"with too little left": rest} | counts).items() if count]
     why = f"of {nothing.keys}: {', '.join(found)}" if found else "the pool is empty"
-    again = ""
+    again = "" if nothing.rested_s is None else f"; the first has rested in {nothing.rested_s:.1f} s"
     if resets_us is not None:
         moment = datetime.fromtimestamp(resets_us / 1e6, UTC).isoformat(timespec="seconds")
-        again = f"; the next reset is at {moment}"
+        again += f"; the next reset is at {moment}"
     return f'no key of "{provider}" can be used now ({why}){again}'

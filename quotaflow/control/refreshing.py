@@ -267,10 +267,10 @@ def after(key: UpstreamKey, asked: Asked, now_us: int) -> UpstreamKey:
             error=None,
             failures=0,
         )
-    rests = asked.status is KeyStatus.COOLDOWN
+    rests = asked.status is KeyStatus.COOLDOWN and key.status is not KeyStatus.INVALID
     return replace(
         key,
-        status=asked.status or key.status,
+        status=asked.status or key.status if rests or asked.status is KeyStatus.INVALID else key.status,
         cooldown_until_us=now_us + round(asked.rest_s * 1e6) if rests else key.cooldown_until_us,
         checked_us=now_us,
         error=asked.error,

@@ -17,6 +17,7 @@ from quotaflow.log import Event, get_logger
 from quotaflow.schedule.cron import load_zone, next_after, parse
 from quotaflow.settings_upstream import Upstream
 from quotaflow.timing import Clock
+from quotaflow.upstream.kinds import find
 
 log = get_logger(room="upstream")
 
@@ -41,13 +42,13 @@ class Upkeep:
         zone: str,
         clock: Clock,
     ) -> None:
-        """Read the cron expressions.
+        """Check the settings.
 
         :param life: which life of Redis this is, 0 while none is known.
         :param mirroring: which provider's keys are mirrored by which quota.
-        :raises ConfigError: a cron expression that is none.
+        :raises ConfigError: a cron expression that is none, or a kind of provider.
         """
-        check_crons(settings)
+        check_settings(settings)
         self._desk = desk
         self._refresher = refresher
         self._reconciler = reconciler
@@ -81,7 +82,10 @@ class Upkeep:
             self._seen, self._since_s, self._look_s = life, now_s, now_s + SAID_S
         if now_s >= self._look_s:
             self._look_s = now_s + AGAIN_S
-            if due := [key for key in await self._reconciler.unknown() if self._may_ask(key)]:
+            unknown = await self._reconciler.unknown()
+            if self._life() != life:  # it has ended meanwhile: the next look begins anew
+                return
+            if due := [key for key in unknown if self._may_ask(key)]:
                 self._refresher.check(due)
         for name, due_us in self._due_us.items():
             if due_us is not None and self._clock.wall_us() >= due_us:
@@ -116,11 +120,13 @@ class Upkeep:
         return None if reset_us is None else reset_us + round(LATE_S * 1e6)
 
 
-def check_crons(settings: Upstream) -> None:
-    """Check every cron expression of the section.
+def check_settings(settings: Upstream) -> None:
+    """Check every cron expression of the section, and that there is somebody for every kind of provider.
 
     :raises ConfigError: naming the one that is none.
     """
+    for provider in settings.all_providers.values():
+        find(provider)
     for where, cron in _crons(settings):
         try:
             parse(cron)

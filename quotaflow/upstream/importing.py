@@ -54,6 +54,8 @@ def _csv_rows(text: str) -> Iterator[Any]:
     reader = csv.DictReader(io.StringIO(text, newline=""), strict=True, skipinitialspace=True)
     try:
         names = [name.strip().lower() for name in reader.fieldnames or ()]
+        if len(names) == 1 and ";" in names[0]:
+            raise InvalidInput("columns must be separated by commas, not by semicolons", field="rows")
         if missing := [name for name in _NEEDED if name not in names]:
             known = ", ".join(_FIELDS)
             raise InvalidInput(

@@ -1,23 +1,15 @@
 """Which services there are, and how each is asked. A plug-in brings another kind by an entry point."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from functools import lru_cache
-from importlib import import_module
-from importlib.metadata import EntryPoint, entry_points
 from typing import Protocol
 
 import httpx
 
 from quotaflow.balances import Usage
 from quotaflow.errors import ConfigError
-from quotaflow.log import printable
 from quotaflow.settings_upstream import ProviderSettings
-
-GROUP = "quotaflow.providers"
-BUILT_IN = {
-    "http_json": "quotaflow.upstream.http_json:HttpJson",
-    "tavily": "quotaflow.upstream.tavily:Tavily",
-}
+from quotaflow.upstream.kinds import GROUP, find, where
 
 
 class BadAnswer(ValueError):
@@ -67,23 +59,10 @@ def _url(text: str) -> httpx.URL:
 
 
 def _made(settings: ProviderSettings) -> Provider:
-    where = f'upstream provider "{printable(settings.name)}" of kind "{settings.kind}"'
+    point = find(settings)
     try:
-        maker = _maker(settings.kind)
-        if maker is not None:
-            return maker(settings)
+        maker: Callable[[ProviderSettings], Provider] = point.load()
+        return maker(settings)
     except Exception as error:
-        words = f"{where}: its plug-in in {GROUP} failed ({type(error).__name__}); repair it or remove the provider"
-        raise ConfigError(words) from error
-    raise ConfigError(
-        f"{where}: no entry point in {GROUP} has this name; install its plug-in or correct the kind"
-    )
-
-
-def _maker(kind: str) -> Callable[[ProviderSettings], Provider] | None:
-    """Find who makes providers of a kind; what comes with us is there without being installed."""
-    if kind in BUILT_IN:
-        module, _, name = BUILT_IN[kind].partition(":")
-        return getattr(import_module(module), name)  # type: ignore[no-any-return]
-    found: Iterable[EntryPoint] = entry_points(group=GROUP, name=kind)
-    return next((point.load() for point in found), None)
+        words = f"its plug-in in {GROUP} failed ({type(error).__name__}); repair it or remove the provider"
+        raise ConfigError(f"{where(settings)}: {words}") from error

@@ -5,6 +5,7 @@ import os
 import re
 import stat
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 
 from cryptography.fernet import Fernet, InvalidToken, MultiFernet
 
@@ -34,6 +35,7 @@ class Vault:
 
     def __init__(self, secret_keys: Sequence[str], environ: Mapping[str, str]) -> None:
         self._fernet = MultiFernet([Fernet(key) for key in secret_keys]) if secret_keys else None
+        self._newest = Fernet(secret_keys[0]) if secret_keys else None
         self._environ = environ
 
     def seal(self, given: str) -> str:
@@ -71,12 +73,16 @@ class Vault:
             raise _wrong_key() from None
 
     def reseal(self, sealed: str) -> str:
-        """Encrypt under the newest key what an older one may have encrypted; references stay as they are.
+        """Encrypt under the newest key what an older one has encrypted; all else stays as it is.
 
         :raises SecretUnavailable: no key decrypts it.
         """
         if sealed.startswith((_ENV, _FILE)):
             return sealed
+        if self._newest is not None:
+            with suppress(InvalidToken):
+                self._newest.decrypt(sealed.removeprefix(_FERNET).encode())
+                return sealed
         try:
             return _FERNET + self._keys().rotate(sealed.removeprefix(_FERNET).encode()).decode()
         except InvalidToken:

@@ -199,9 +199,13 @@ async def fails() -> list[UpstreamKey]:
             Upstream(providers=(ProviderSettings("mine", "tavily", "http://x/", reset_cron="never"),)),
             'upstream provider "mine": reset_cron',
         ),
+        (
+            Upstream(providers=(ProviderSettings("mine", "htp_json", "http://x/"),)),
+            'upstream provider "mine" of kind "htp_json": no entry point in quotaflow.providers has this name',
+        ),
     ],
 )
-def test_a_cron_that_is_none_is_told_before_anything_starts(settings: Upstream, words: str) -> None:
+def test_a_cron_or_a_kind_that_is_none_is_told_before_anything_starts(settings: Upstream, words: str) -> None:
     with pytest.raises(ConfigError, match=words):
         Upkeep(
             cast("UpstreamDesk", None),

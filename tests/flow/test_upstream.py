@@ -277,9 +277,12 @@ async def test_no_key_is_used_in_a_new_life_of_redis_before_its_service_was_aske
             await house.search(key)
         house.behave(0, mode="fail_before")
         await qf._base.plain.flushall()
-        with pytest.raises(NoUpstreamKey):
+        await until(lambda: knows_nothing(qf))
+        with pytest.raises(NoUpstreamKey) as caught:
             async with qf.upstream.key("tavily"):
                 pytest.fail("nobody knows what is left")
+        assert (caught.value.retry_after, caught.value.resets_at) == (5.0, None)
+        assert (await views(qf))[0].remaining_micro is None
         house.behave(0)
         await until(lambda: known(qf), deadline_s=20)
         assert await left(qf) == [9], "what the service says, not what was reserved"
@@ -518,3 +521,22 @@ async def test_a_rest_that_is_none_is_refused_and_the_units_are_settled_all_the_
         (view,) = await views(qf)
         assert view.live is not None
         assert (view.live.held_micro, view.status) == (0, KeyStatus.ACTIVE)
+
+
+async def knows_nothing(qf: Quotaflow) -> bool:
+    """The new life has begun, and the key is in it."""
+    return [view.live and view.live.available_micro for view in await views(qf)] == [None] and (
+        await is_empty(qf)
+    ) is False
+
+
+async def test_a_key_that_its_service_does_not_know_stays_so_until_it_does(house: House) -> None:
+    async with house.open(stored=1) as qf:
+        for how in ({"mode": "revoked"}, {"mode": "limited", "retry_after": "1"}, {"mode": "not_json"}):
+            house.behave(0, **how)
+            assert (await qf.upstream.refresh()).failed == 1
+            (view,) = await views(qf)
+            assert (view.status, view.key.status) == ("invalid", "invalid")
+        house.behave(0)
+        await qf.upstream.refresh()
+        assert [(view.status, view.key.status) for view in await views(qf)] == [("active", "active")]

@@ -65,6 +65,7 @@ def test_a_row_that_cannot_be_a_key_says_why_without_its_secret(item: object, er
         f'[{{"secret": "{CANARY}"',
         f'{{"keys": ["{CANARY}"]}}',
         f'provider,secret\n"tavily,{CANARY}',
+        f"provider;secret\ntavily;{CANARY}",
         "[" * 100_000,
     ],
 )

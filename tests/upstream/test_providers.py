@@ -16,7 +16,8 @@ from quotaflow.amounts import MAX_MICRO, MICRO
 from quotaflow.balances import Usage
 from quotaflow.errors import ConfigError
 from quotaflow.settings_upstream import ProviderSettings, Upstream
-from quotaflow.upstream.providers import BUILT_IN, GROUP, BadAnswer, Provider, load
+from quotaflow.upstream.kinds import BUILT_IN, GROUP
+from quotaflow.upstream.providers import BadAnswer, Provider, load
 
 CANARY = "tvly-canary-0123456789-abcdefghijklmn"
 NOTHING: list[object] = [{}, [], None, 5, "x", {"account": []}]
@@ -163,7 +164,9 @@ def test_any_number_becomes_its_micro_units_or_is_refused(value: Any, as_text: b
 
 def test_what_comes_with_us_is_named_as_a_plug_in_would_be() -> None:
     project = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text(encoding="utf-8"))
-    assert project["project"]["entry-points"][GROUP] == BUILT_IN
+    assert project["project"]["entry-points"][GROUP] == {
+        kind: point.value for kind, point in BUILT_IN.items()
+    }
 
 
 @pytest.fixture
