@@ -84,6 +84,8 @@ async def bench_on(url: str, **options: Any) -> AsyncIterator[Bench]:
         await bench.fence.wait_ready(10)
         yield bench
     finally:
+        await bench.batcher.drain()  # a call under way would put its connection back after all are closed
+        await bench.charging.drain()
         serving.cancel()
         await asyncio.wait([serving])
         await bench.wire.close()

@@ -1,5 +1,6 @@
 """What bodies write down themselves, outside quotaflow: one line when they begin, one when they end."""
 
+import fcntl
 import os
 import time
 from collections.abc import Iterator
@@ -25,9 +26,10 @@ class Body(NamedTuple):
 
 
 def note(*words: object) -> None:
-    """Append a line in one write: lines of many processes do not mix, and it survives our death."""
+    """Append a line in one write, which survives our death; locked, as not every kernel appends in one piece."""
     file = os.open(os.environ[NOTES], os.O_APPEND | os.O_CREAT | os.O_WRONLY)
     try:
+        fcntl.flock(file, fcntl.LOCK_EX)
         line = [*words, os.getpid(), f"{time.monotonic():.6f}", f"{time.time():.6f}"]
         os.write(file, (" ".join(map(str, line)) + "\n").encode())
     finally:
