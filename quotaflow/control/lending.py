@@ -18,7 +18,7 @@ from quotaflow.upstream.verdicts import rest_of, verdict_of
 
 log = get_logger(room="upstream")
 
-SOON_S = 5.0
+SOON_S = 5.0  # until somebody may know what keys have that nobody has asked about yet
 
 T = TypeVar("T")
 
@@ -150,12 +150,9 @@ class Lending:
         if settings is None and not nothing.keys:
             return NotFound(f'no provider "{provider}"; configure it in [[upstream.providers]]')
         now_us = self._clock.wall_us()
+        if nothing.keys == nothing.unusable:  # as in a new life of Redis: they are asked about within seconds
+            return self._no_key(provider, nothing, [SOON_S] if nothing.keys else [], None)
         resets_us = next_reset_us(settings, self._zone, now_us)
-        if (
-            nothing.keys == nothing.unusable
-        ):  # a new life of Redis: they are asked about within seconds, or on demand
-            resets_us, waits = None, [SOON_S] if nothing.keys else []
-            return self._no_key(provider, nothing, waits, resets_us)
         moments_us = [resets_us, self._refresh_us(now_us)]
         waits = [(moment_us - now_us) / 1e6 for moment_us in moments_us if moment_us is not None]
         if nothing.rested_s is not None:
