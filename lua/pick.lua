@@ -9,7 +9,7 @@
 -- ARGV[2]    cost         micro-units, integer 0 .. 9e15
 -- ARGV[3]    lease        microseconds until it ends unless it is kept
 -- ARGV[4+]   ids of keys that are not wanted
--- reply      picked, key id, print, sealed, available micro-units
+-- reply      picked, key id, print, sealed
 --            none, microseconds until the first key has rested that has enough (- for none), and how many keys there are,
 --            rest and have enough, cannot be used: they are off, invalid, or not checked yet
 local lost = fenced(KEYS[1])
@@ -34,7 +34,7 @@ while true do
       take_units(KEYS[3], id, it, cost)
       save_key(KEYS[2], id, it)
       if cost > 0 then redis.call('ZADD', KEYS[4], digits(now + lease), ARGV[1] .. ' ' .. id .. ' ' .. digits(cost)) end
-      return { 'picked', id, it.print, it.sealed, digits(tonumber(redis.call('ZSCORE', KEYS[3], id))) }
+      return { 'picked', id, it.print, it.sealed }
     elseif it and it.status == 'cooldown' and it.ends > now then
       resting, rested = resting + 1, math.min(rested or it.ends, it.ends)
     end

@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Callable
+from functools import cache
 from typing import TYPE_CHECKING
 
 from quotaflow.control.closing import LEASE_S
@@ -68,7 +69,7 @@ class Refreshing:
             store,
             pooling.pools,
             self.reconciler,
-            self._services,
+            cache(self._services),
             RefreshBoard(pooling.plain),
             admission,
             clock,

@@ -52,7 +52,8 @@ class Reconciler:
 
     def mirrored(self, provider: str | None) -> set[str]:
         """Return the providers that are mirrored: all, or this one."""
-        return self._mirrors.providers() & ({provider} if provider else self._mirrors.providers())
+        names = self._mirrors.providers()
+        return names if provider is None else names & {provider}
 
     async def drawn(self, providers: Iterable[str]) -> dict[str, str]:
         """Note what was drawn from the quotas that mirror providers, before their services are asked."""

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from quotaflow.balances import Asked, KeyStatus, KeyTrouble, Progress, RefreshReport, UpstreamKey
 from quotaflow.control.reconciling import Reconciler, by_provider
-from quotaflow.errors import Unavailable
+from quotaflow.errors import QuotaflowError, Unavailable
 from quotaflow.limiter.admission import Admission
 from quotaflow.limiter.board import RefreshBoard
 from quotaflow.limiter.pools import Pools
@@ -87,7 +87,7 @@ class Refresher:
     async def refresh(self, provider: str | None = None) -> RefreshReport:
         """Refresh and return what came of it; cancelling the caller does not end it.
 
-        :raises Unavailable: SQL or Redis is away; nothing of the result was written.
+        :raises Unavailable: SQL or Redis is away; what SQL got no further than, the next one puts into force.
         """
         return await asyncio.shield(self.start(provider))
 
@@ -185,12 +185,21 @@ class Refresher:
         showing = asyncio.create_task(self._show(begun, count))
         try:
             report, checked = await self._refresh(keys, provider, count)
-            await self._reconciler.take_over(mirrored, checked, drawn)
+            await self._take_over(mirrored, checked, drawn)
         finally:
             showing.cancel()
             await asyncio.wait([showing])
         await self._write(replace(begun, done=count.done, failed=count.failed, report=report))
         return report
+
+    async def _take_over(
+        self, mirrored: set[str], checked: Sequence[UpstreamKey], drawn: Mapping[str, str]
+    ) -> None:
+        """Correct the quotas that mirror keys. The keys are written by then: their report is not lost with a quota."""
+        try:
+            await self._reconciler.take_over(mirrored, checked, drawn)
+        except QuotaflowError as error:
+            log.warning(Event.UPSTREAM_FAILED, error_type=type(error).__name__, error=str(error))
 
     async def _show(self, begun: Progress, count: Count) -> None:
         while True:

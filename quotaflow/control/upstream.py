@@ -172,7 +172,7 @@ class UpstreamDesk:
     async def refresh(self, provider: str | None = None) -> RefreshReport:
         """Ask for the balances of all enabled keys, or of one provider's; of two at once one does it for both.
 
-        :raises NotFound: there is no such provider. :raises Unavailable: SQL or Redis is away; nothing was written.
+        :raises NotFound: there is no such provider. :raises Unavailable: SQL or Redis is away.
         """
         await self.expect(provider)
         return await self._refresher.refresh(provider)
@@ -200,8 +200,11 @@ class UpstreamDesk:
 
         :raises SecretUnavailable: one cannot be decrypted; nothing was changed.
         """
-        self._is_pending = True  # what it leaves undone is done by the next look
-        count = await rotate(self._store, self._pools, self._sealer)
+        try:
+            count = await rotate(self._store, self._pools, self._sealer)
+        except BaseException:  # what it leaves undone is done by the next look
+            self._is_pending = True
+            raise
         log.info(Event.UPSTREAM_CHANGED, change="rotated", count=count, actor=actor)
         return count
 

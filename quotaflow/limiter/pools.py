@@ -26,10 +26,7 @@ PER_CALL = 500  # keys or reservations
 
 @dataclass(frozen=True, slots=True)
 class Reservation:
-    """Units of one key, held for the caller; `available_micro` is without them.
-
-    `sealed` says where its secret is, `print` which it is.
-    """
+    """Units of one key, held for the caller. `sealed` says where its secret is, `print` which it is."""
 
     lease_id: str
     provider: str
@@ -37,7 +34,6 @@ class Reservation:
     cost_micro: int
     print: str = field(repr=False)
     sealed: str = field(repr=False)
-    available_micro: int
 
 
 class Nothing(NamedTuple):
@@ -79,9 +75,6 @@ class Pools:
         self._held: dict[str, Reservation] = {}
         self.lost = 0
 
-    def __len__(self) -> int:
-        return len(self._held)
-
     async def pick(self, provider: str, cost_micro: int, but: Collection[str] = ()) -> Reservation | Nothing:
         """Reserve units of the key with the most left, but of none of those.
 
@@ -93,10 +86,7 @@ class Pools:
         if word == "none":
             rested, *counts = rest
             return Nothing(None if rested == "-" else int(rested) / 1e6, *map(int, counts))
-        key_id, mark, sealed, available = rest
-        picked = Reservation(
-            lease_id, provider, str(key_id), cost_micro, str(mark), str(sealed), int(available)
-        )
+        picked = Reservation(lease_id, provider, str(rest[0]), cost_micro, str(rest[1]), str(rest[2]))
         if cost_micro:
             self._held[lease_id] = picked
         return picked

@@ -13,7 +13,7 @@ import pytest
 from redis.exceptions import RedisError
 
 from quotaflow import LimitTask, NotOpen, NoUpstreamKey, QuotaExceeded, Quotaflow
-from quotaflow.balances import KeyStatus, KeyView
+from quotaflow.balances import KeyStatus, KeyView, RefreshReport
 from quotaflow.control.lending import LentKey
 from quotaflow.errors import ConfigError, InvalidInput, NotFound, SecretUnavailable
 from quotaflow.examples.upstream_service import Account, Behaviour, UpstreamService, key_of
@@ -58,6 +58,20 @@ class House:
         headers = {"Authorization": f"Bearer {key.secret}"}
         (await self.client.post(f"{self.url}/search", headers=headers)).raise_for_status()
         return key.secret
+
+    async def being_asked(self, qf: Quotaflow) -> "asyncio.Task[RefreshReport]":
+        """Begin to refresh; return when the service was asked about every key and has not answered yet."""
+        before = self.requests()
+        refreshing = qf.upstream._refresher.start()
+
+        async def were_asked() -> bool:
+            return self.requests() >= before + KEYS
+
+        await until(were_asked)
+        return refreshing
+
+    def requests(self) -> int:
+        return sum(account.requests for account in self.service.accounts.values())
 
     def behave(self, number: int, **how: Any) -> None:
         self.service.behave([key_of(number)], Behaviour(**how))
@@ -258,9 +272,8 @@ async def test_a_key_that_is_removed_or_changed_while_its_service_is_asked_stays
     async with house.open() as qf:
         first, second, _ = [view.key for view in await views(qf)]
         for number in range(KEYS):
-            house.behave(number, slow_s=0.1)
-        refreshing = asyncio.create_task(qf.upstream.refresh())
-        await asyncio.sleep(0.03)  # the services are being asked
+            house.behave(number, slow_s=0.2)
+        refreshing = await house.being_asked(qf)
         await qf.upstream.remove(first.id)
         changed = await qf.upstream.change(second.id, secret="tvly-another-one-that-is-wrong")
         await refreshing
@@ -348,8 +361,7 @@ async def test_what_is_drawn_while_the_service_is_asked_stays_drawn(house: House
     async with house.open() as qf:
         await qf.upstream.refresh()
         house.behave(0, slow_s=0.2)
-        refreshing = asyncio.create_task(qf.upstream.refresh())
-        await asyncio.sleep(0.1)
+        refreshing = await house.being_asked(qf)
         assert (await qf.acquire("search", 7)).allowed
         await refreshing
         assert (await qf.acquire("search", 0)).remaining == 23
