@@ -193,8 +193,8 @@ class World:
             return int(client.xlen(JOURNAL))
 
     @contextlib.contextmanager
-    def quiet(self, deadline_s: float = 30.0) -> Iterator[None]:
-        """Freeze the customers, and wait until SQL has everything."""
+    def quiet(self, deadline_s: float = 60.0) -> Iterator[None]:
+        """Freeze the customers, and wait until SQL has everything: after faults in a row, on a busy machine, for long."""
         frozen = [each for each in self.customers if each is not None and each.poll() is None]
         for each in frozen:
             each.send_signal(signal.SIGSTOP)
