@@ -186,6 +186,9 @@ def answer_once(listening: socket.socket, answer: bytes) -> None:
     with client:
         client.recv(65536)
         client.sendall(answer)
+        client.shutdown(socket.SHUT_WR)
+        while client.recv(65536):  # closed with something unread, it would reset what it has just sent
+            pass
 
 
 def test_a_list_of_several_pages_is_one_list(owner: Owner, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -14,6 +14,7 @@ from chaoslab.runner.world import World
 CLOCKS_S = 0.05  # between two readings of clocks in two processes
 DYING_S = 3.0  # an end that was noted so short before a kill may not have been journalled, on a busy machine
 STALE_S = 0.25  # what quotaflow allows itself between a grant and the start: STALE_US in control/rooms.py
+NOTED_S = 0.25  # and from there until the body has looked at its clock, on a machine with other work
 BUSY_S = 1.5  # a daemon that has just come back claims hundreds of ticks before it begins the first
 THAW_S = 1.0  # what was granted before its daemon froze begins when that goes on
 OPEN = ("waiting", "running", "stuck")
@@ -62,6 +63,11 @@ class Seen:
             frozen.is_long and body.began - THAW_S < frozen.until and frozen.since < ended + DYING_S
             for frozen in self.world.frozen.get(body.pid, [])
         )
+
+    def thawed(self, body: Body) -> bool:
+        """Its process had just stood still: it was granted before that, and begins now."""
+        stills = self.world.frozen.get(body.pid, [])
+        return any(0 <= body.began - frozen.until < THAW_S for frozen in stills)
 
     def ended(self, body: Body) -> float:
         """When it ended, of itself or with its process."""
@@ -152,9 +158,9 @@ def rates(seen: Seen) -> Iterator[str]:
     """A task's rate holds over all daemons."""
     for name, kind in KINDS.items():
         for task_id in task_ids(name) if kind.rate else ():
-            begun = [body.began for body in seen.by_task[task_id]]
+            begun = [body.began for body in seen.by_task[task_id] if not seen.thawed(body)]
             per_s, burst = kind.rate or (0, 0)
-            for line in too_often(begun, per_s, burst, STALE_S):
+            for line in too_often(begun, per_s, burst, STALE_S + NOTED_S):
                 yield f"{task_id}: {line}"
 
 
@@ -163,8 +169,7 @@ def quotas(seen: Seen) -> Iterator[str]:
     begun = [
         body.began
         for body in seen.bodies
-        if kind_of(body.task).quota == SMALL
-        and not any(0 <= body.began - frozen.until < THAW_S for frozen in seen.world.frozen.get(body.pid, []))
+        if kind_of(body.task).quota == SMALL and not seen.thawed(body)
     ]
     yield from too_often(begun, REFILL, CAPACITY, BUSY_S)
 
