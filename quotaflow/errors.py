@@ -152,10 +152,18 @@ class StoreMismatch(QuotaflowError):
 
 
 class Unauthorized(QuotaflowError):
-    """The admin token is missing or wrong."""
+    """Nobody has this token, or there is none."""
 
     code = "unauthorized"
     status = 401
+    exit_code = 2
+
+
+class Forbidden(QuotaflowError):
+    """Whoever asks may not do this: a viewer that would change something, or a page of another site."""
+
+    code = "forbidden"
+    status = 403
     exit_code = 2
 
 

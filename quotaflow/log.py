@@ -63,6 +63,8 @@ class Event(StrEnum):
     UPSTREAM_UNCHECKED = "upstream.unchecked"  # key_id, provider, error, failures: nothing was learnt of it
     UPSTREAM_REFRESHED = "upstream.refreshed"  # provider, success, failed, total_keys, elapsed_s
     UPSTREAM_FAILED = "upstream.failed"  # error_type, error: of a refresh or check, or what follows it
+    OPERATOR_CHANGED = "operator.changed"  # operator_id, name, role, change, actor
+    OPERATOR_SIGNED_IN = "operator.signed_in"  # operator_id, name
     JOURNAL_FLUSHED = "journal.flushed"  # facts, left, lag_s, latency_ms
     JOURNAL_FAILED = "journal.failed"  # facts, left, error_type, error, retry_after_s
     JOURNAL_POISON = "journal.poison"  # event_id, kind, error_type, error

@@ -3,9 +3,28 @@
 import asyncio
 import time
 from collections.abc import Awaitable
+from datetime import UTC, datetime, timedelta
 from typing import Protocol, TypeVar
 
 T = TypeVar("T")
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_MICROSECOND = timedelta(microseconds=1)
+
+
+def iso(us: int) -> str:
+    """Write microseconds since 1970 as `2025-06-15T15:06:40.000000Z`."""
+    return f"{(_EPOCH + us * _MICROSECOND).replace(tzinfo=None).isoformat(timespec='microseconds')}Z"
+
+
+def iso_or_none(us: int | None) -> str | None:
+    """Write a moment that may not have come."""
+    return None if us is None else iso(us)
+
+
+def us_of(text: str) -> int:
+    """Read what `iso` wrote."""
+    return (datetime.fromisoformat(text) - _EPOCH) // _MICROSECOND
 
 
 class Clock(Protocol):

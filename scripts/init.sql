@@ -26,6 +26,22 @@ CREATE INDEX ix_access_tokens_email ON access_tokens (email);
 
 CREATE INDEX ix_access_tokens_ws_id ON access_tokens (ws_id);
 
+CREATE TABLE admin_audit (
+	id VARCHAR(64) NOT NULL, 
+	at DATETIME NOT NULL, 
+	actor VARCHAR(128) NOT NULL, 
+	act VARCHAR(16) NOT NULL, 
+	kind VARCHAR(16) NOT NULL, 
+	subject_id VARCHAR(257) NOT NULL, 
+	"before" TEXT, 
+	"after" TEXT, 
+	undoes VARCHAR(64), 
+	CONSTRAINT pk_admin_audit PRIMARY KEY (id), 
+	CONSTRAINT uq_admin_audit_undoes UNIQUE (undoes)
+);
+
+CREATE INDEX ix_admin_audit_kind_subject_id_id ON admin_audit (kind, subject_id, id);
+
 CREATE TABLE dead_letters (
 	event_id VARCHAR(128) NOT NULL, 
 	payload TEXT NOT NULL, 
@@ -38,6 +54,27 @@ CREATE TABLE meta (
 	"key" VARCHAR(64) NOT NULL, 
 	value TEXT NOT NULL, 
 	CONSTRAINT pk_meta PRIMARY KEY ("key")
+);
+
+CREATE TABLE minute_totals (
+	minute DATETIME NOT NULL, 
+	allowed BIGINT NOT NULL, 
+	r429 BIGINT NOT NULL, 
+	ok BIGINT NOT NULL, 
+	err BIGINT NOT NULL, 
+	CONSTRAINT pk_minute_totals PRIMARY KEY (minute)
+);
+
+CREATE TABLE operators (
+	id VARCHAR(128) NOT NULL, 
+	name VARCHAR(128) NOT NULL, 
+	role VARCHAR(16) NOT NULL, 
+	token_hash VARCHAR(64) NOT NULL, 
+	prefix VARCHAR(32) NOT NULL, 
+	created_at DATETIME NOT NULL, 
+	revoked_at DATETIME, 
+	CONSTRAINT pk_operators PRIMARY KEY (id), 
+	CONSTRAINT uq_operators_token_hash UNIQUE (token_hash)
 );
 
 CREATE TABLE quota_metrics (
@@ -93,6 +130,14 @@ CREATE TABLE quotas (
 	mirrors VARCHAR(128), 
 	CONSTRAINT pk_quotas PRIMARY KEY (id), 
 	CONSTRAINT uq_quotas_name UNIQUE (name)
+);
+
+CREATE TABLE sessions (
+	secret_hash VARCHAR(64) NOT NULL, 
+	token_hash VARCHAR(64) NOT NULL, 
+	created_at DATETIME NOT NULL, 
+	expires_at DATETIME NOT NULL, 
+	CONSTRAINT pk_sessions PRIMARY KEY (secret_hash)
 );
 
 CREATE TABLE tasks (
@@ -201,4 +246,4 @@ CREATE TABLE alembic_version (
 	CONSTRAINT alembic_version_pkc PRIMARY KEY (version_num)
 );
 
-INSERT INTO alembic_version (version_num) VALUES ('0005');
+INSERT INTO alembic_version (version_num) VALUES ('0007');

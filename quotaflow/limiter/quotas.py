@@ -83,9 +83,9 @@ class QuotaState:
         *,
         act_id: str | None,
         actor: str | None,
-    ) -> None:
+    ) -> bool:
         """Change what a prepaid quota has; see `Allowances.change`."""
-        await self._allowances.change(quota_id, change, amount_micro, act_id=act_id, actor=actor)
+        return await self._allowances.change(quota_id, change, amount_micro, act_id=act_id, actor=actor)
 
     async def override(self, override: Override) -> None:
         """Give one key of a quota a capacity and rate of its own."""

@@ -1,6 +1,9 @@
 """Definitions, traces, metrics and what recovery needs. `Store` is the door; the rest are its answers."""
 
+from quotaflow.store.admin_audit import AuditFilter
+from quotaflow.store.audit_fields import Fields
 from quotaflow.store.cleanups import CleanupRecord, Cut
+from quotaflow.store.figures import MinuteFigures, Refusals, Result
 from quotaflow.store.ledger_reads import LogFilter
 from quotaflow.store.paging import Page
 from quotaflow.store.reads import StoreCounts, TraceFilter
@@ -12,13 +15,18 @@ from quotaflow.store.tokens import TokenFilter
 from quotaflow.store.upstream import UpstreamFilter
 
 __all__ = [
+    "AuditFilter",
     "CleanupRecord",
     "Cut",
     "DeclaredTask",
+    "Fields",
     "LogFilter",
+    "MinuteFigures",
     "Page",
     "Part",
     "Portion",
+    "Refusals",
+    "Result",
     "Store",
     "StoreCounts",
     "TaskRow",

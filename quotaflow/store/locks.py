@@ -14,7 +14,7 @@ class Lock(IntEnum):
     MIGRATE = 1
     FENCE = 2
     JOURNAL = 3  # traces, snapshots and metrics: read, decide, write
-    DEFINITIONS = 4  # quotas, tasks, upstream keys, meta
+    DEFINITIONS = 4  # quotas, tasks, upstream keys, operators, meta
     RETENTION = 5  # removing what is old
 
 

@@ -36,6 +36,13 @@ async def remove(connection: AsyncConnection, quota_id: str, key: str) -> None:
         raise NotFound(f'quota "{quota_id}" has no override for the key "{key}"')
 
 
+async def find(connection: AsyncConnection, quota_id: str, key: str) -> Override | None:
+    """Return the override of a key, None when it has none."""
+    statement = select(quota_overrides).where(_c.quota_id == quota_id, _c.key == key)
+    row = (await connection.execute(statement)).one_or_none()
+    return None if row is None else Override(*row)
+
+
 async def read(connection: AsyncConnection, quota_id: str | None) -> list[Override]:
     """Return the overrides of one quota, or of all, ordered by key."""
     statement = select(quota_overrides).order_by(_c.quota_id, _c.key)

@@ -1,10 +1,14 @@
 """The part of the store about prepaid units: tokens and their ledger. `Store` has it all."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 from quotaflow.ledger import AccessToken, Action, Balance, LedgerEntry, LedgerRow
+from quotaflow.operators import By, Subject
 from quotaflow.store import cleanups, ledger, ledger_reads, meta, tokens
+from quotaflow.store.admin_audit import AuditWriter
+from quotaflow.store.audit_fields import token_fields
 from quotaflow.store.cleanups import CleanupRecord, Cut
 from quotaflow.store.engine import Database
 from quotaflow.store.ledger_reads import LogFilter
@@ -20,22 +24,30 @@ class PrepaidStore:
 
     _database: Database
     _clock: Clock
+    _audit: AuditWriter
 
-    async def insert_token(self, token: AccessToken) -> None:
+    async def insert_token(self, token: AccessToken, *, by: By | None = None) -> None:
         """Add a token.
 
         :raises Conflict: a token with this secret exists.
         """
         async with self._database.write() as connection:
             await tokens.insert_token(connection, token)
+            await self._audit.note(connection, by, Subject.TOKEN, {token.id: (None, token_fields(token))})
 
-    async def update_token(self, token_id: str, **changes: Any) -> AccessToken:
+    async def update_token(self, token_id: str, *, by: By | None = None, **changes: Any) -> AccessToken:
         """Change columns of a token's definition, raise its version and return it.
 
         :raises NotFound: no such token, or it was deleted.
         """
         async with self._database.write() as connection:
-            return await tokens.update_token(connection, token_id, changes, self._clock.wall_us())
+            await lock(connection, Lock.DEFINITIONS)
+            before = await tokens.get_token(connection, token_id)
+            after = await tokens.update_token(connection, token_id, changes, self._clock.wall_us())
+            # Not the row that came back: the flush may have written to its total in between.
+            found = (token_fields(before), token_fields(replace(before, **changes)))
+            await self._audit.note(connection, by, Subject.TOKEN, {token_id: found})
+            return after
 
     async def get_token(self, token_id: str) -> AccessToken:
         """Return a token, a deleted one too.

@@ -1,8 +1,9 @@
 """Definitions of quotas. SQL holds them; what is set at run time stays until its declaration changes."""
 
+from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy import Column, select
+from sqlalchemy import Column, Double, func, literal, or_, select, type_coerce
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -10,6 +11,7 @@ from quotaflow.errors import Conflict, NotFound
 from quotaflow.model import Quota
 from quotaflow.store.locks import Lock, lock
 from quotaflow.store.paging import Page
+from quotaflow.store.statements import among
 from quotaflow.store.tables import quota_overrides, quota_snapshots, quotas
 
 _c = quotas.c
@@ -91,13 +93,40 @@ async def get_quota(connection: AsyncConnection, quota_id: str) -> Quota:
     return Quota(*row)
 
 
-async def list_quotas(connection: AsyncConnection, cursor: str | None, limit: int) -> Page[Quota]:
-    """Return quotas by id, those after the cursor."""
+async def quota_ids(connection: AsyncConnection, names: Sequence[str]) -> dict[str, str]:
+    """Return the ids of quotas by what tasks call them: the name, or else the id."""
+    known = or_(among(connection, _c.name, names), among(connection, _c.id, names))
+    rows = (await connection.execute(select(_c.id, _c.name).where(known))).all()
+    return {found_id: found_id for found_id, _ in rows} | {name: found_id for found_id, name in rows}
+
+
+async def list_quotas(
+    connection: AsyncConnection, cursor: str | None, limit: int, text: str | None = None
+) -> Page[Quota]:
+    """Return quotas by id, those after the cursor; with `text` those that have it in their id or name."""
     statement = select(*_QUOTA).order_by(_c.id).limit(limit + 1)
+    if text is not None:
+        statement = statement.where(
+            _c.id.icontains(text, autoescape=True) | _c.name.icontains(text, autoescape=True)
+        )
     if cursor is not None:
         statement = statement.where(_c.id > cursor)
     found = [Quota(*row) for row in await connection.execute(statement)]
     return Page(found[:limit], found[limit - 1].id if len(found) > limit else None)
+
+
+async def emptiest(connection: AsyncConnection, below: float, limit: int) -> list[Quota]:
+    """Return the enabled quotas with less than this part left at their last snapshot, the lowest first."""
+    whole = type_coerce(func.coalesce(_c.total_micro, _c.capacity_micro), Double)
+    share = quota_snapshots.c.remaining / func.nullif(whole, literal(0.0))
+    statement = (
+        select(*_QUOTA)
+        .join(quota_snapshots, quota_snapshots.c.quota_id == _c.id)
+        .where(_c.enabled, share < below)
+        .order_by(share, _c.id)
+        .limit(limit)
+    )
+    return [Quota(*row) for row in await connection.execute(statement)]
 
 
 async def apply_declared(connection: AsyncConnection, quota: Quota, text: str, now_us: int) -> Quota:

@@ -97,9 +97,11 @@ async def last_ticks(connection: AsyncConnection) -> dict[str, int]:
 async def count_rows(connection: AsyncConnection) -> StoreCounts:
     """Count for the statistics."""
     by_status = await connection.execute(select(_c.status, func.count()).group_by(_c.status))
+    letters, claims = await count_faults(connection)
+    return StoreCounts(traces=dict(by_status.all()), dead_letters=letters, double_claims=claims)
+
+
+async def count_faults(connection: AsyncConnection) -> tuple[int, int]:
+    """Count dead letters and double claims, not the traces, of which there may be millions."""
     letters = await connection.scalar(select(func.count()).select_from(dead_letters))
-    return StoreCounts(
-        traces=dict(by_status.all()),
-        dead_letters=letters or 0,
-        double_claims=await meta.get_count(connection, meta.DOUBLE_CLAIMS),
-    )
+    return letters or 0, await meta.get_count(connection, meta.DOUBLE_CLAIMS)

@@ -18,6 +18,7 @@ from quotaflow.store.statements import among
 from quotaflow.store.tables import (
     access_tokens,
     dead_letters,
+    minute_totals,
     quota_metrics,
     quotas,
     token_quota_logs,
@@ -148,7 +149,8 @@ async def _remove_metrics(connection: AsyncConnection, cutoff_us: int, limit: in
     for _ in range(_QUOTAS_PER_PORTION):
         quota_id = await connection.scalar(select(func.min(_minute.quota_id)).where(_minute.quota_id > after))
         if quota_id is None:
-            return Portion(removed, None)
+            totals = await _remove_totals(connection, cutoff_us, limit - removed)
+            return Portion(removed + totals, None if removed + totals < limit else after)
         old = [_minute.quota_id == quota_id, _minute.minute_us < cutoff_us]
         query = select(_minute.minute_us).where(*old).order_by(_minute.minute_us)
         bound = await _nth(connection, query, limit - removed)
@@ -158,6 +160,12 @@ async def _remove_metrics(connection: AsyncConnection, cutoff_us: int, limit: in
             break
         after = quota_id
     return Portion(removed, after)
+
+
+async def _remove_totals(connection: AsyncConnection, cutoff_us: int, limit: int) -> int:
+    c = minute_totals.c
+    old = select(c.minute_us).where(c.minute_us < cutoff_us).order_by(c.minute_us).limit(limit)
+    return await _count(connection, delete(minute_totals).where(c.minute_us.in_(old)))
 
 
 async def _nth(connection: AsyncConnection, query: Select[Any], number: int) -> Any:

@@ -1,35 +1,45 @@
 """The store as other rooms see it: one method per question, each its own transaction."""
 
 import asyncio
-from collections.abc import Sequence
+import secrets
+from collections.abc import Callable, Sequence
 from contextlib import AbstractAsyncContextManager
-from typing import Any, Self
+from typing import Self
 
-from quotaflow.model import Override, Quota
 from quotaflow.records import Batch, BatchResult, Snapshot, Trace
-from quotaflow.store import meta, overrides, quotas, reads, snapshots, summaries, tasks, writes
+from quotaflow.store import meta, reads, snapshots, summaries, writes
+from quotaflow.store.admin_audit import AuditWriter
+from quotaflow.store.audit_store import AuditStore
+from quotaflow.store.definition_store import DefinitionStore
 from quotaflow.store.engine import Database
 from quotaflow.store.fence import hold_fence
+from quotaflow.store.figure_store import FigureStore
 from quotaflow.store.locks import Lock, lock
 from quotaflow.store.migrate import upgrade
+from quotaflow.store.operator_store import OperatorStore
 from quotaflow.store.paging import Page
 from quotaflow.store.prepaid import PrepaidStore
 from quotaflow.store.reads import StoreCounts, TraceFilter
 from quotaflow.store.summaries import TaskSummary
-from quotaflow.store.tasks import DeclaredTask, TaskRow
 from quotaflow.store.upstream_store import UpstreamStore
 from quotaflow.timing import Clock, SystemClock
 
 DEADLINE_S = 5.0
-MANY = 1_000_000  # more than there are
 
 
-class Store(PrepaidStore, UpstreamStore):
+class Store(DefinitionStore, FigureStore, PrepaidStore, UpstreamStore, OperatorStore, AuditStore):
     """Everything in SQL. Each method raises Unavailable when the database does not answer in time."""
 
-    def __init__(self, database: Database, clock: Clock) -> None:
+    def __init__(
+        self,
+        database: Database,
+        clock: Clock,
+        random_bytes: Callable[[int], bytes] = secrets.token_bytes,
+    ) -> None:
+        """`random_bytes`: of the ids of what people changed."""
         self._database = database
         self._clock = clock
+        self._audit = AuditWriter(clock, random_bytes)
         self._fence = asyncio.Lock()
 
     @classmethod
@@ -119,127 +129,6 @@ class Store(PrepaidStore, UpstreamStore):
         async with self._database.read() as connection:
             return await snapshots.read_snapshots(connection)
 
-    # Definitions
-
-    async def insert_quota(self, quota: Quota) -> Quota:
-        """Add a quota.
-
-        :raises Conflict: its id or its name is taken.
-        """
-        async with self._database.write() as connection:
-            return await quotas.insert_quota(connection, quota, self._clock.wall_us())
-
-    async def update_quota(
-        self,
-        quota_id: str,
-        *,
-        name: str | None = None,
-        capacity_micro: int | None = None,
-        refill_micro_s: int | None = None,
-        enabled: bool | None = None,
-        **removable: str | int | None,
-    ) -> Quota:
-        """Change what is given, raise the version by one and return the new quota.
-
-        :param removable: reset_cron, timezone, max_concurrent; None removes them.
-        :raises NotFound: no such quota. :raises Conflict: the new name is taken.
-        """
-        given = {
-            "name": name,
-            "capacity_micro": capacity_micro,
-            "refill_micro_s": refill_micro_s,
-            "enabled": enabled,
-        }
-        changes = {key: value for key, value in given.items() if value is not None} | removable
-        async with self._database.write() as connection:
-            return await quotas.update_quota(connection, quota_id, changes, self._clock.wall_us())
-
-    async def delete_quota(self, quota_id: str) -> None:
-        """Remove a quota; its history stays.
-
-        :raises NotFound: no such quota.
-        """
-        async with self._database.write() as connection:
-            await quotas.delete_quota(connection, quota_id)
-
-    async def get_quota(self, quota_id: str) -> Quota:
-        """Return a quota.
-
-        :raises NotFound: no such quota.
-        """
-        async with self._database.read() as connection:
-            return await quotas.get_quota(connection, quota_id)
-
-    async def list_quotas(self, cursor: str | None = None, *, limit: int = 100) -> Page[Quota]:
-        """Return at most `limit` quotas, ordered by id."""
-        async with self._database.read() as connection:
-            return await quotas.list_quotas(connection, cursor, limit)
-
-    async def all_quotas(self) -> list[Quota]:
-        """Return every quota, ordered by id."""
-        async with self._database.read() as connection:
-            return (await quotas.list_quotas(connection, None, MANY)).items
-
-    async def put_override(self, override: Override) -> None:
-        """Give a key of a quota a capacity and rate of its own.
-
-        :raises NotFound: no such quota.
-        """
-        async with self._database.write() as connection:
-            await overrides.put(connection, override)
-
-    async def remove_override(self, quota_id: str, key: str) -> None:
-        """Give a key the quota's own again.
-
-        :raises NotFound: it has no other.
-        """
-        async with self._database.write() as connection:
-            await overrides.remove(connection, quota_id, key)
-
-    async def overrides(self, quota_id: str | None = None) -> list[Override]:
-        """Return the overrides of one quota, or of all."""
-        async with self._database.read() as connection:
-            return await overrides.read(connection, quota_id)
-
-    async def apply_declared(self, quota: Quota, text: str) -> Quota:
-        """Apply a declaration whose text differs from the one last applied; return the quota that holds now.
-
-        :raises Conflict: another quota has its name.
-        """
-        async with self._database.write() as connection:
-            return await quotas.apply_declared(connection, quota, text, self._clock.wall_us())
-
-    async def sync_tasks(self, declared: Sequence[DeclaredTask]) -> None:
-        """Take over the tasks that the code declares and disable all others; pauses stay."""
-        async with self._database.write() as connection:
-            await tasks.sync_tasks(connection, declared, self._clock.wall_us())
-
-    async def change_task(self, task_id: str, **values: Any) -> TaskRow:
-        """Change what a person may decide of a task: paused, cron_override, rate_override, skip_us.
-
-        :raises NotFound: no such task.
-        """
-        async with self._database.write() as connection:
-            return await tasks.change_task(connection, task_id, values, self._clock.wall_us())
-
-    async def overridden_tasks(self) -> list[TaskRow]:
-        """Return the tasks for which a person has said something else than the code. Every daemon asks every 2 s."""
-        async with self._database.read() as connection:
-            return await tasks.overridden(connection)
-
-    async def get_task(self, task_id: str) -> TaskRow:
-        """Return a task.
-
-        :raises NotFound: no such task.
-        """
-        async with self._database.read() as connection:
-            return await tasks.get_task(connection, task_id)
-
-    async def list_tasks(self) -> list[TaskRow]:
-        """Return all tasks, disabled ones too, ordered by id."""
-        async with self._database.read() as connection:
-            return await tasks.list_tasks(connection)
-
     # Traces
 
     async def list_traces(
@@ -260,10 +149,12 @@ class Store(PrepaidStore, UpstreamStore):
         async with self._database.read() as connection:
             return await reads.get_trace(connection, run_id)
 
-    async def summarize(self, task_ids: Sequence[str]) -> dict[str, TaskSummary]:
-        """Return how each of these tasks fared over its newest 10,000 runs."""
+    async def summarize(
+        self, task_ids: Sequence[str], since_us: int | None = None, until_us: int | None = None
+    ) -> dict[str, TaskSummary]:
+        """Return how each of these tasks fared over its newest 10,000 runs with since_us <= claimed < until_us."""
         async with self._database.read() as connection:
-            return await summaries.summarize(connection, task_ids)
+            return await summaries.summarize(connection, task_ids, since_us, until_us)
 
     async def open_runs(self) -> list[Trace]:
         """Return the runs that have not ended, oldest first."""
@@ -279,3 +170,8 @@ class Store(PrepaidStore, UpstreamStore):
         """Count traces by status, dead letters and double claims."""
         async with self._database.read() as connection:
             return await reads.count_rows(connection)
+
+    async def faults(self) -> tuple[int, int]:
+        """Count dead letters and double claims."""
+        async with self._database.read() as connection:
+            return await reads.count_faults(connection)

@@ -32,23 +32,29 @@ class TaskSummary:
     p95_ms: float | None
 
 
-async def summarize(connection: AsyncConnection, task_ids: Sequence[str]) -> dict[str, TaskSummary]:
+async def summarize(
+    connection: AsyncConnection,
+    task_ids: Sequence[str],
+    since_us: int | None = None,
+    until_us: int | None = None,
+) -> dict[str, TaskSummary]:
     """Return the summaries, by a statement per task: each reads 10,000 rows through an index and no more."""
     found = {}
     for task_id in task_ids:
-        row = (await connection.execute(_summary(task_id))).one()
+        row = (await connection.execute(_summary(task_id, since_us, until_us))).one()
         found[task_id] = TaskSummary(*row)
     return found
 
 
-def _summary(task_id: str) -> Select[*tuple[Any, ...]]:
+def _summary(task_id: str, since_us: int | None, until_us: int | None) -> Select[*tuple[Any, ...]]:
     c = traces.c
+    wanted = [c.task_id == task_id]
+    if since_us is not None:
+        wanted.append(c.claimed_us >= since_us)
+    if until_us is not None:
+        wanted.append(c.claimed_us < until_us)
     newest = (
-        select(c.status, c.latency_ms)
-        .where(c.task_id == task_id)
-        .order_by(c.claimed_us.desc())
-        .limit(NEWEST)
-        .subquery()
+        select(c.status, c.latency_ms).where(*wanted).order_by(c.claimed_us.desc()).limit(NEWEST).subquery()
     )
     latency = newest.c.latency_ms
     ranked = select(

@@ -4,8 +4,12 @@ from collections.abc import Sequence
 from typing import Any
 
 from quotaflow.balances import UpstreamKey
+from quotaflow.operators import By, Subject
 from quotaflow.store import upstream
+from quotaflow.store.admin_audit import AuditWriter
+from quotaflow.store.audit_fields import key_fields
 from quotaflow.store.engine import Database
+from quotaflow.store.locks import Lock, lock
 from quotaflow.store.paging import Page
 from quotaflow.store.upstream import UpstreamFilter
 from quotaflow.timing import Clock
@@ -16,39 +20,54 @@ class UpstreamStore:
 
     _database: Database
     _clock: Clock
+    _audit: AuditWriter
 
-    async def insert_upstream_key(self, key: UpstreamKey) -> None:
+    async def insert_upstream_key(self, key: UpstreamKey, *, by: By | None = None) -> None:
         """Add a key.
 
         :raises Conflict: its secret is stored already, or a key of its provider has its name; says which.
         """
         async with self._database.write() as connection:
             await upstream.insert_key(connection, key)
+            await self._audit.note(connection, by, Subject.UPSTREAM_KEY, {key.id: (None, key_fields(key))})
 
-    async def insert_upstream_keys(self, keys: Sequence[UpstreamKey]) -> dict[str, str]:
+    async def insert_upstream_keys(
+        self, keys: Sequence[UpstreamKey], *, by: By | None = None
+    ) -> dict[str, str]:
         """Add the keys that collide neither with a stored one nor with one before them.
 
         Return why the others were left out, by their ids.
         """
         async with self._database.write() as connection:
-            return await upstream.insert_keys(connection, keys)
+            refused = await upstream.insert_keys(connection, keys)
+            made = {key.id: (None, key_fields(key)) for key in keys if key.id not in refused}
+            await self._audit.note(connection, by, Subject.UPSTREAM_KEY, made)
+            return refused
 
-    async def update_upstream_key(self, key_id: str, **changes: Any) -> UpstreamKey:
+    async def update_upstream_key(self, key_id: str, *, by: By | None = None, **changes: Any) -> UpstreamKey:
         """Change fields of a key, set `updated_us` and return it.
 
         :raises NotFound: no such key.
         :raises Conflict: the new secret is stored already, or another key of the provider has the new name.
         """
         async with self._database.write() as connection:
-            return await upstream.update_key(connection, key_id, changes, self._clock.wall_us())
+            await lock(connection, Lock.DEFINITIONS)
+            before = await upstream.get_key(connection, key_id)
+            after = await upstream.update_key(connection, key_id, changes, self._clock.wall_us())
+            found = (key_fields(before), key_fields(after, was=before))
+            await self._audit.note(connection, by, Subject.UPSTREAM_KEY, {key_id: found})
+            return after
 
-    async def delete_upstream_key(self, key_id: str) -> None:
+    async def delete_upstream_key(self, key_id: str, *, by: By | None = None) -> None:
         """Remove a key; nothing stays of it.
 
         :raises NotFound: no such key.
         """
         async with self._database.write() as connection:
+            await lock(connection, Lock.DEFINITIONS)
+            before = await upstream.get_key(connection, key_id)
             await upstream.delete_key(connection, key_id)
+            await self._audit.note(connection, by, Subject.UPSTREAM_KEY, {key_id: (key_fields(before), None)})
 
     async def get_upstream_key(self, key_id: str) -> UpstreamKey:
         """Return a key.

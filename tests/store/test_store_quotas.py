@@ -6,7 +6,8 @@ import pytest
 from sqlalchemy import text
 
 from quotaflow.errors import Conflict, NotFound
-from quotaflow.model import Quota, make_quota
+from quotaflow.model import Quota, QuotaKind, make_quota
+from quotaflow.records import Snapshot
 from quotaflow.store import Store
 from quotaflow.store.tables import quotas
 from quotaflow.timing import ManualClock
@@ -125,3 +126,33 @@ async def test_daemons_that_start_together_apply_a_declaration_once(store: Store
     )
     assert applied == [QUOTA] * 4
     await other.close()
+
+
+async def test_a_quota_is_found_by_what_tasks_call_it_its_name_before_its_id(store: Store) -> None:
+    await store.insert_quota(QUOTA)
+    await store.insert_quota(make_quota(id="other", name="q", capacity=1, refill_rate=0))
+    assert await store.quota_ids(["名", "q", "nobody"]) == {"名": "q", "q": "other", "other": "other"}
+    assert await store.quota_ids([]) == {}
+
+
+async def test_the_emptiest_come_first_by_what_they_may_hold(store: Store) -> None:
+    for quota_id, capacity, remaining in (("a", 100, 40), ("b", 10, 1), ("c", 10, 5), ("off", 10, 0)):
+        await store.insert_quota(make_quota(id=quota_id, capacity=capacity, refill_rate=0))
+        await store.write_snapshots([Snapshot(quota_id, remaining, 1, 0, 0, 1, START_US)], START_US)
+    await store.insert_quota(make_quota(id="unseen", capacity=10, refill_rate=0))
+    await store.update_quota("off", enabled=False)
+    assert [quota.id for quota in await store.emptiest_quotas(0.5, 10)] == ["b", "a"]
+    assert [quota.id for quota in await store.emptiest_quotas(0.5, 1)] == ["b"]
+
+
+async def test_a_prepaid_quota_is_as_empty_as_what_it_was_recharged_to_says(store: Store) -> None:
+    """One that mirrors a provider has no total of its own; nothing is a part of nothing."""
+    for quota_id in ("prepaid", "mirror"):
+        await store.insert_quota(make_quota(id=quota_id, total=10, kind=QuotaKind.ALLOWANCE))
+        await store.write_snapshots([Snapshot(quota_id, 8, 1, 0, 0, 1, START_US)], START_US)
+    assert await store.emptiest_quotas(0.5, 10) == []
+    async with store._database.write() as connection:
+        for quota_id, total_micro in (("prepaid", 100_000_000), ("mirror", 0)):
+            holds = quotas.update().where(quotas.c.id == quota_id)
+            await connection.execute(holds.values(total_micro=total_micro))
+    assert [quota.id for quota in await store.emptiest_quotas(0.5, 10)] == ["prepaid"]

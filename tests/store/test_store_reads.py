@@ -144,3 +144,4 @@ async def test_rows_are_counted_for_the_statistics(store: Store) -> None:
     counts = await store.counts()
     assert counts.traces == {Status.RUNNING: 2, Status.OK: 1}
     assert (counts.dead_letters, counts.double_claims) == (2, 1)
+    assert await store.faults() == (2, 1)

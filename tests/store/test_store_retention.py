@@ -206,7 +206,7 @@ async def test_final_traces_go_but_open_runs_and_the_newest_tick_of_a_task_stay(
     ]
     closed = [row for row in rows if row.status.is_final]
     await store.write_batch(Batch(opened=[row for row in rows if not row.status.is_final], closed=closed))
-    assert await cleaned(store, limit=2) == 4
+    assert await cleaned(store, limit=2) == 4 + 1  # and a minute
     assert sorted(row[0] for row in (await dump(store))["traces"]) == ["a3", "b2", "c1", "c2"]
 
 
@@ -224,10 +224,11 @@ async def test_old_dead_letters_and_minutes_go_too(store: Store, clock: ManualCl
     await store.write_batch(Batch(dead=[DeadLetter("young", "{}", "why")]))
     before = len((await dump(store))["quota_metrics"])
     assert before == 12
-    assert await cleaned(store, START_US + 100_000_000, limit=2) == 5 + 9
+    assert await cleaned(store, START_US + 100_000_000, limit=2) == 5 + 9 + 3
     left = await dump(store)
     assert [row[0] for row in left["dead_letters"]] == ["young"]
     assert len(left["quota_metrics"]) == 3
+    assert len(left["minute_totals"]) == 1
 
 
 # What is remembered, and who may

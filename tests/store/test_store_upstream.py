@@ -191,7 +191,7 @@ async def test_a_cursor_of_no_list_of_keys_is_refused(store: Store, cursor: str)
 async def test_a_key_is_changed_and_says_when(store: Store, clock: ManualClock) -> None:
     await add(store, checked(key(1)), key(2))
     await clock.advance(5)
-    secret = {"sealed": "env:ACME", "fingerprint": "f" * 64, "shown": "sk-b…1a"}
+    secret: dict[str, Any] = {"sealed": "env:ACME", "fingerprint": "f" * 64, "shown": "sk-b…1a"}
     wanted = checked(key(1), name="new", enabled=False, **secret, updated_us=START_US + 5 * MICRO)
     changed = await store.update_upstream_key("upk_0001", name="new", enabled=False, **secret)
     assert changed == wanted
