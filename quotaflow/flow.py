@@ -14,11 +14,13 @@ from typing import Any, Self, Unpack
 
 from quotaflow.amounts import check_id, cost_micro, wait_s
 from quotaflow.control.audit import Audit
+from quotaflow.control.changes import ChangeDesk
 from quotaflow.control.charges import HOLD_S, Charges, Held
 from quotaflow.control.cleanup import Cleanup
 from quotaflow.control.ending import STOP_S, quietly, unwrapped, within
 from quotaflow.control.gate import Triggered
 from quotaflow.control.life import Life
+from quotaflow.control.operators import OperatorDesk
 from quotaflow.control.place import claim_place, open_redis, open_sql, release_redis
 from quotaflow.control.pool_figures import figures_of
 from quotaflow.control.queues import Handler, QueueOptions, T, WorkQueue
@@ -32,15 +34,12 @@ from quotaflow.control.tokens import TokenDesk
 from quotaflow.control.upstream import UpstreamDesk
 from quotaflow.control.wishes import Args, Wishes, WishNames
 from quotaflow.errors import InvalidInput, NotOpen
-from quotaflow.log import get_logger
 from quotaflow.model import Decision
 from quotaflow.runner import calls
 from quotaflow.runner.registry import REGISTRY, Registry
 from quotaflow.settings import Settings, load
 from quotaflow.store import Store
 from quotaflow.timing import SystemClock
-
-log = get_logger(room="flow")
 
 SLOT_WAIT_S = 30.0
 
@@ -93,8 +92,7 @@ class Quotaflow:
                 tasks = [group.create_task(work) for work in flow._life.loops()]
                 await flow._life.ready()
                 calls.opened(base.calls)
-                here = (asyncio.get_running_loop(), flow)
-                _OPEN.append(here)
+                _OPEN.append(here := (asyncio.get_running_loop(), flow))
                 flow._is_open = True
                 try:
                     yield flow
@@ -232,6 +230,16 @@ class Quotaflow:
         return self._with_store().quotas
 
     @property
+    def operators(self) -> OperatorDesk:
+        """Say who may look after the installation, and who is signed in."""
+        return self._with_store().operators
+
+    @property
+    def changes(self) -> ChangeDesk:
+        """See what people changed, and take it back."""
+        return self._with_store().changes
+
+    @property
     def tasks(self) -> TaskDesk:
         """Look at tasks, pause them, change when they run."""
         return self._with_store().tasks
@@ -277,13 +285,7 @@ class Quotaflow:
 
     def work_statistics(self) -> dict[str, dict[str, int]]:
         """Return how full ticker and runner are."""
-        work = self._base.working
-        return {
-            "ticker": work.ticker.statistics(),
-            "runner": work.pool.statistics(),
-            "leases": {"lost": work.leases.lost},
-            "waker": {"woken": work.waker.woken},
-        }
+        return self._base.working.statistics()
 
     async def upstream_statistics(self) -> dict[str, Any]:
         """Return how many upstream keys there are and what they have left; see `pool_figures`.

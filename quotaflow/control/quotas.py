@@ -1,18 +1,21 @@
 """Quotas for people: the definition in SQL, put into force in Redis, shown with what it holds."""
 
+import contextlib
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from quotaflow.amounts import amount_micro, check_id, prepaid_micro, slot_count
+from quotaflow.control.acts import note_act, operation_of, units
 from quotaflow.control.token_terms import change_micro
 from quotaflow.errors import ConfigError, InvalidCron, InvalidInput, NotFound, Unavailable
 from quotaflow.ledger import Change
 from quotaflow.limiter.quotas import QuotaState
 from quotaflow.log import Event, get_logger
 from quotaflow.model import Level, Override, Quota, QuotaKind, check_mirror, foreign_fields
+from quotaflow.operators import Act, Actor, Subject, by_of
 from quotaflow.schedule.cron import load_zone, parse
-from quotaflow.store import Store
+from quotaflow.store import Fields, Store
 
 log = get_logger(room="quotas")
 
@@ -67,13 +70,16 @@ class QuotaDesk:
         for quota in await self._store.all_quotas():
             await self._state.define(quota)
 
-    async def create(self, quota: Quota) -> QuotaView:
-        """Add a quota.
+    async def create(
+        self, quota: Quota, keys: Sequence[Override] = (), *, actor: Actor | None = None
+    ) -> QuotaView:
+        """Add a quota, and what keys of it have of their own.
 
+        :param actor: the person who does this, for the record of changes; None when it is not a person.
         :raises Conflict: its id or name is taken. :raises InvalidInput: naming the field.
         """
         self._check(quota)
-        return await self._in_force(await self._store.insert_quota(quota))
+        return await self._in_force(await self._store.insert_quota(quota, keys, by=by_of(actor)), keys)
 
     async def change(
         self,
@@ -83,6 +89,7 @@ class QuotaDesk:
         refill_rate: object = None,
         total: object = None,
         enabled: bool | None = None,
+        actor: Actor | None = None,
         **removable: Any,
     ) -> QuotaView:
         """Change what is given; a smaller capacity cuts the level. A total counts from the next period or reset on.
@@ -109,17 +116,18 @@ class QuotaDesk:
             capacity_micro=read(given[holds], field=holds, minimum=1) if holds in given else None,
             refill_micro_s=None if refill_rate is None else amount_micro(refill_rate, field="refill_rate"),
             enabled=enabled,
+            by=by_of(actor),
             **removable,
         )
         return await self._in_force(changed)
 
-    async def remove(self, quota_id: str) -> None:
+    async def remove(self, quota_id: str, *, actor: Actor | None = None) -> None:
         """Delete a quota; its history stays.
 
         :raises NotFound: no such quota.
         """
         quota = await self._store.get_quota(quota_id)
-        await self._store.delete_quota(quota_id)
+        await self._store.delete_quota(quota_id, by=by_of(actor))
         await self._state.forget(quota)
 
     async def refill(self, quota_id: str, *, actor: str | None = None) -> QuotaView:
@@ -127,8 +135,12 @@ class QuotaDesk:
         quota = await self._store.get_quota(quota_id)
         if quota.kind is QuotaKind.ALLOWANCE:
             return await self.recharge(quota_id, Change.RESET, quota.capacity, actor=actor)
+        before = await self._view(quota)
         await self._state.refill(quota_id)
-        return await self._view(quota)
+        view = await self._view(quota)
+        of, held = (Subject.QUOTA, quota_id), (_held(before), _held(view))
+        await note_act(self._store, actor, Act.REFILL, of, held, operation="refill")
+        return view
 
     async def recharge(
         self,
@@ -152,10 +164,24 @@ class QuotaDesk:
                 field="quota_id",
             )
         micro = change_micro(change, amount)
-        await self._state.recharge(quota_id, change, micro, act_id=request_id, actor=actor)
-        return await self._view(quota)
+        before = await self._view(quota)
+        is_new = await self._state.recharge(quota_id, change, micro, act_id=request_id, actor=actor)
+        view = await self._view(quota)
+        if is_new:
+            of, held = (Subject.QUOTA, quota_id), (_held(before), _held(view))
+            details = {"operation": operation_of(change), "amount": units(micro)}
+            await note_act(self._store, actor, Act.RECHARGE, of, held, **details)
+        return view
 
-    async def override(self, quota_id: str, key: str, *, capacity: object, refill_rate: object) -> Override:
+    async def override(
+        self,
+        quota_id: str,
+        key: str,
+        *,
+        capacity: object,
+        refill_rate: object,
+        actor: Actor | None = None,
+    ) -> Override:
         """Give one key a capacity and rate of its own, at once. Its bucket keeps what it holds.
 
         :raises NotFound: no such quota.
@@ -167,7 +193,7 @@ class QuotaDesk:
             amount_micro(capacity, field="capacity", minimum=1),
             amount_micro(refill_rate, field="refill_rate"),
         )
-        await self._store.put_override(override)
+        await self._store.put_override(override, by=by_of(actor))
         self._pending.add(override.quota_id)
         try:
             await self._state.override(override)
@@ -177,7 +203,7 @@ class QuotaDesk:
         log.info(Event.QUOTA_CHANGED, quota_id=quota_id, key=key)
         return override
 
-    async def drop_override(self, quota_id: str, key: str) -> None:
+    async def drop_override(self, quota_id: str, key: str, *, actor: Actor | None = None) -> None:
         """Give a key the quota's own capacity and rate again.
 
         :raises NotFound: it has no other.
@@ -186,7 +212,9 @@ class QuotaDesk:
         if not any(override.key == key for override in await self._store.overrides(quota_id)):
             raise NotFound(f'quota "{quota_id}" has no override for the key "{key}"')
         await self._state.drop_override(quota_id, key)  # first: while Redis is away nothing changes
-        await self._store.remove_override(quota_id, key)
+        self._pending.add(quota_id)  # should SQL not take it, the next look puts it into force again
+        await self._store.remove_override(quota_id, key, by=by_of(actor))
+        self._pending.discard(quota_id)
         log.info(Event.QUOTA_CHANGED, quota_id=quota_id, key=key)
 
     async def overrides(self, quota_id: str) -> list[Override]:
@@ -204,11 +232,24 @@ class QuotaDesk:
         """
         return await self._view(await self._store.get_quota(quota_id))
 
-    async def page(self, cursor: str | None, limit: int) -> tuple[list[QuotaView], str | None]:
-        """Return a page of quotas, ordered by id, and the cursor of the next."""
-        page = await self._store.list_quotas(cursor, limit=limit)
-        levels = await self._levels(page.items)
-        return [QuotaView(quota, levels.get(quota.id)) for quota in page.items], page.next_cursor
+    async def page(
+        self, cursor: str | None, limit: int, *, text: str | None = None
+    ) -> tuple[list[QuotaView], str | None]:
+        """Return a page of quotas, ordered by id, and the cursor of the next; with `text` those that are called so."""
+        page = await self._store.list_quotas(cursor, limit=limit, text=text)
+        return await self.views(page.items), page.next_cursor
+
+    async def views(self, quotas: Sequence[Quota]) -> list[QuotaView]:
+        """Return quotas with what they hold."""
+        levels: dict[str, Level] = {}
+        with contextlib.suppress(Unavailable):
+            levels = await self._state.levels(quotas)
+        return [QuotaView(quota, levels.get(quota.id)) for quota in quotas]
+
+    @property
+    def mirroring(self) -> frozenset[tuple[str, str]]:
+        """Which provider's upstream keys are mirrored by which quota, by its id."""
+        return self._state.mirroring
 
     async def levels(self) -> dict[str, Level]:
         """Look at every quota.
@@ -220,9 +261,10 @@ class QuotaDesk:
     async def settle(self) -> None:
         """Put into force what Redis could not take when it was changed."""
         for quota_id in list(self._pending):
-            await self._state.define(await self._store.get_quota(quota_id))
-            for override in await self._store.overrides(quota_id):
-                await self._state.override(override)
+            with contextlib.suppress(NotFound):  # somebody has removed it since
+                await self._state.define(await self._store.get_quota(quota_id))
+                for override in await self._store.overrides(quota_id):
+                    await self._state.override(override)
             self._pending.discard(quota_id)
 
     def _check(self, quota: Quota) -> None:
@@ -233,10 +275,12 @@ class QuotaDesk:
                 f"mirrors: no provider {quota.mirrors!r} is configured; known are {known}", field="mirrors"
             )
 
-    async def _in_force(self, quota: Quota) -> QuotaView:
+    async def _in_force(self, quota: Quota, keys: Sequence[Override] = ()) -> QuotaView:
         self._pending.add(quota.id)
         try:
             await self._state.define(quota)
+            for override in keys:
+                await self._state.override(override)
             self._pending.discard(quota.id)
         except Unavailable as error:  # SQL has it: it comes into force when Redis is back
             log.warning(Event.REDIS_AWAY, error=str(error), quota_id=quota.id)
@@ -244,10 +288,11 @@ class QuotaDesk:
         return await self._view(quota)
 
     async def _view(self, quota: Quota) -> QuotaView:
-        return QuotaView(quota, (await self._levels([quota])).get(quota.id))
+        return (await self.views([quota]))[0]
 
-    async def _levels(self, quotas: Sequence[Quota]) -> dict[str, Level]:
-        try:
-            return await self._state.levels(quotas)
-        except Unavailable:
-            return {}
+
+def _held(view: QuotaView) -> Fields:
+    """Return what a quota holds, for the record of changes; nothing while Redis cannot be asked."""
+    if (level := view.level) is None:
+        return {}
+    return {"remaining": level.remaining} | ({} if level.total is None else {"total": level.total})

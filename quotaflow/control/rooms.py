@@ -4,12 +4,14 @@ import secrets
 
 from quotaflow.control.audit import Auditor
 from quotaflow.control.calls import LimitedCalls
+from quotaflow.control.changes import ChangeDesk
 from quotaflow.control.charges import Charges
 from quotaflow.control.cleanup import Cleanup
 from quotaflow.control.closing import LEASE_S
 from quotaflow.control.duty import Duty
 from quotaflow.control.keeping import Keeper
 from quotaflow.control.mirrors import Mirrors
+from quotaflow.control.operators import OperatorDesk
 from quotaflow.control.pooling import Pooling, Refreshing
 from quotaflow.control.prepaid_recovery import PrepaidRecovery
 from quotaflow.control.quotas import QuotaDesk
@@ -157,11 +159,13 @@ class Storing:
         self.duty = Duty("flusher", base.admission, clock, shared=store.is_shared)
         self.cleanup = self._cleanup()
         self.quotas = QuotaDesk(store, base.quota_state, base.pooling.providers)
+        self.operators = OperatorDesk(store, clock, secrets.token_bytes)
         self.upstream = self._upstream()
         self.snapshotter = Snapshotter(
             self.quotas.levels, store.write_snapshots, clock, every_s=journal.flush_every_s
         )
         self.tasks = self._tasks()
+        self.changes = ChangeDesk(store, self.quotas, self.tasks)
         self.runs = RunDesk(store, base.admission)
         self.statistics = self._statistics()
 

@@ -65,6 +65,29 @@ class Statistics:
             "sync_batch_size": journal.batch,
         }
 
+    async def queues(self) -> dict[str, Any]:
+        """Return the figures of everything that waits.
+
+        :raises Unavailable: Redis cannot be asked.
+        """
+        return {
+            **await self.small(),
+            "flush_lag_s": round(await self.flusher.oldest_age_s(), 3),
+            "flushed": self.flusher.flushed,
+            "untraced": self.recorder.untraced,
+            "waiting_calls": self.lines.waiting,
+            "waiting_runs": await self.runs_waiting(),
+        }
+
+    async def pulse(self) -> tuple[Any, ...]:
+        """Return what differs whenever pages may have something new to show; Redis is not asked.
+
+        A run is seen when it is in SQL, within a second or two, and a level when its snapshot was taken.
+
+        :raises Unavailable: SQL cannot be asked.
+        """
+        return (self.fence.number, self.fence.is_ready, *await self.store.pulse())
+
     async def everything(self) -> dict[str, Any]:
         """Return all figures.
 
@@ -73,12 +96,7 @@ class Statistics:
         counts = await self.store.counts()
         levels = await self.levels()
         return {
-            **await self.small(),
-            "flush_lag_s": round(await self.flusher.oldest_age_s(), 3),
-            "flushed": self.flusher.flushed,
-            "untraced": self.recorder.untraced,
-            "waiting_calls": self.lines.waiting,
-            "waiting_runs": await self.runs_waiting(),
+            **await self.queues(),
             "slots": {"held": len(self.slots), "waiting": self.slots.waiting, "lost": self.slots.lost},
             "decisions": {
                 "allowed": sum(level.allowed for level in levels.values()),

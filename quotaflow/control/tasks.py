@@ -1,14 +1,17 @@
 """Tasks for people: what the code declares, kept in SQL, scheduled here, paused everywhere."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from itertools import islice
 from zoneinfo import ZoneInfo
 
+from quotaflow.control.timeline import Band, Zoned, due_within, upcoming
 from quotaflow.errors import ConfigError, InvalidInput
 from quotaflow.facts import text_of
 from quotaflow.limiter.admission import Admission
 from quotaflow.limiter.claims import Tracked
 from quotaflow.model import TaskKind
+from quotaflow.operators import Actor, by_of
 from quotaflow.rates import Pace, pace_of, rate_text
 from quotaflow.runner.options import TimeLimits
 from quotaflow.runner.registry import Registry, Task, limits_of
@@ -129,15 +132,47 @@ class TaskDesk:
         """Return every task that code ever declared."""
         return await self._views(await self._store.list_tasks(), moments)
 
-    async def pause(self, task_id: str, *, paused: bool) -> TaskView:
+    async def page(
+        self, cursor: str | None, limit: int, *, text: str | None = None
+    ) -> tuple[list[TaskView], str | None]:
+        """Return a page of tasks, ordered by id, and the cursor of the next; with `text` those that are called so.
+
+        Without summaries: each reads up to 10,000 rows.
+        """
+        rows = sorted(await self._store.list_tasks(), key=lambda row: row.id)
+        called = [row for row in rows if text is None or _is_called(row, text.casefold())]
+        left = [row for row in called if cursor is None or row.id > cursor]
+        views = [TaskView(row, None, self._next(row, 1)) for row in left[:limit]]
+        return views, views[-1].row.id if len(left) > limit else None
+
+    async def due(self, since_us: int, until_us: int) -> dict[str, list[Band]]:
+        """Return when each task with a schedule is due, paused ones too; see `due_within`."""
+        return due_within(self._zoned(await self._store.list_tasks()), since_us, until_us)
+
+    async def upcoming(self, count: int) -> list[tuple[int, TaskRow]]:
+        """Return the next ticks of all tasks that are not paused, soonest first, without those to be left out."""
+        rows = {row.id: row for row in await self._store.list_tasks() if not row.paused}
+        ticks = upcoming(self._zoned(rows.values()), self._clock.wall_us())
+        kept = ((at_us, rows[task_id]) for at_us, task_id in ticks if at_us != rows[task_id].skip_us)
+        return list(islice(kept, count))
+
+    def _zoned(self, rows: Iterable[TaskRow]) -> dict[str, Zoned]:
+        """Return the expressions in force and their zones, of tasks that code declares."""
+        return {
+            row.id: (parse(cron), load_zone(row.timezone or self._default_zone))
+            for row in rows
+            if row.enabled and (cron := row.cron_override or row.cron)
+        }
+
+    async def pause(self, task_id: str, *, paused: bool, actor: Actor | None = None) -> TaskView:
         """Pause or resume a task on all daemons; its ticks are then skipped with a trace, and what waits waits on."""
-        await self._store.change_task(task_id, paused=paused)
+        await self._store.change_task(task_id, by=by_of(actor), paused=paused)
         await self._admission.pause(task_id, paused=paused)
         if not paused:
             await self._wake(task_id)
         return await self.get(task_id)
 
-    async def skip_next(self, task_id: str, *, skip: bool = True) -> TaskView:
+    async def skip_next(self, task_id: str, *, skip: bool = True, actor: Actor | None = None) -> TaskView:
         """Leave out the next tick, whichever daemon claims it; or take that back.
 
         :raises InvalidInput: a task without a schedule.
@@ -146,12 +181,15 @@ class TaskDesk:
         moments = self._next(row, 1)
         if not moments:
             raise InvalidInput(f'"{task_id}" has no next tick to skip', field="skip_next")
-        skip_us = moments[0] if skip else None
-        await self._store.change_task(task_id, skip_us=skip_us)
+        return await self.skip(task_id, moments[0] if skip else None, actor=actor)
+
+    async def skip(self, task_id: str, skip_us: int | None, *, actor: Actor | None = None) -> TaskView:
+        """Leave out the tick of this moment, in microseconds; None leaves out none."""
+        await self._store.change_task(task_id, by=by_of(actor), skip_us=skip_us)
         await self._admission.skip(task_id, skip_us or 0)
         return await self.get(task_id)
 
-    async def set_cron(self, task_id: str, cron: str | None) -> TaskView:
+    async def set_cron(self, task_id: str, cron: str | None, *, actor: Actor | None = None) -> TaskView:
         """Run a task by another expression; None goes back to the one in the code.
 
         :raises InvalidInput: an expression that cannot be read, or a task without a schedule.
@@ -161,12 +199,19 @@ class TaskDesk:
             raise InvalidInput(f'"{task_id}" has no schedule to change', field="cron")
         if cron is not None:
             parse(cron)
-        row = await self._store.change_task(task_id, cron_override=cron)
+        row = await self._store.change_task(task_id, by=by_of(actor), cron_override=cron)
         await self._admission.track([self._tracked(row)], from_now=True)
         await self.follow()
         return await self.get(task_id)
 
-    async def set_rate(self, task_id: str, rate: str | None) -> TaskView:
+    async def due_by(self, task_id: str, cron: str | None, *, moments: int = 5) -> tuple[int, ...]:
+        """Return when a task would be due by another expression; None is the one in the code.
+
+        :raises InvalidInput: an expression that cannot be read.
+        """
+        return self._next(replace(await self._store.get_task(task_id), cron_override=cron), moments)
+
+    async def set_rate(self, task_id: str, rate: str | None, *, actor: Actor | None = None) -> TaskView:
         """Let a task start more or less often, on all daemons; "0/s" is no limit, None goes back to the code's.
 
         :raises InvalidInput: a rate that cannot be read, or a task that only calls have.
@@ -174,7 +219,8 @@ class TaskDesk:
         row = await self._store.get_task(task_id)
         if row.kind is TaskKind.CALL:
             raise InvalidInput(f'"{task_id}" is called by code; its quota limits it', field="rate_limit")
-        row = await self._store.change_task(task_id, rate_override=None if rate is None else rate_text(rate))
+        text = None if rate is None else rate_text(rate)
+        row = await self._store.change_task(task_id, by=by_of(actor), rate_override=text)
         await self._admission.pace(task_id, self._tracked(row).pace)
         await self._wake(task_id)
         return await self.get(task_id)
@@ -217,6 +263,10 @@ class TaskDesk:
             moment = next_after(expression, zone, moment)
             found.append(moment)
         return tuple(found)
+
+
+def _is_called(row: TaskRow, folded: str) -> bool:
+    return folded in row.id.casefold() or folded in row.name.casefold()
 
 
 def _rate_text(task: Task, default: str | None) -> str | None:

@@ -6,6 +6,7 @@ from typing import Any
 
 from quotaflow import secret
 from quotaflow.amounts import check_id, cost_micro
+from quotaflow.control.acts import note_act, operation_of, units
 from quotaflow.control.charges import Charges
 from quotaflow.control.token_terms import (
     change_micro,
@@ -20,8 +21,9 @@ from quotaflow.ledger import AccessToken, Change, Charge, Holding, LedgerRow, Pa
 from quotaflow.limiter.allowances import Allowances
 from quotaflow.log import Event, get_logger
 from quotaflow.model import Reason
-from quotaflow.store import LogFilter, Page, Store, TokenFilter
-from quotaflow.timing import Clock
+from quotaflow.operators import Act, Subject, by_of
+from quotaflow.store import Fields, LogFilter, Page, Store, TokenFilter
+from quotaflow.timing import Clock, iso_or_none
 
 log = get_logger(room="tokens")
 
@@ -140,7 +142,7 @@ class TokenDesk:
             remaining_micro=total,
         )
         check_kind(token)
-        await self._store.insert_token(token)
+        await self._store.insert_token(token, by=by_of(actor))
         return await self._in_force(token, actor), made
 
     async def get(self, token_id: str) -> TokenView:
@@ -188,7 +190,8 @@ class TokenDesk:
             kind = QuotaType(str(fields.get("quota_type", token.quota_type)))
             fields["total_micro"] = total_of(kind, total_quota)
         check_kind(replace(token, **fields))
-        return await self._in_force(await self._store.update_token(token_id, **fields), actor)
+        changed = await self._store.update_token(token_id, by=by_of(actor), **fields)
+        return await self._in_force(changed, actor)
 
     async def remove(self, token_id: str, *, actor: str | None = None) -> None:
         """Delete a token softly: it is refused from now on, its ledger stays.
@@ -196,7 +199,8 @@ class TokenDesk:
         :raises NotFound: no such token.
         """
         await self._store.get_token(token_id)
-        token = await self._store.update_token(token_id, active=False, deleted_us=self._clock.wall_us())
+        end = {"active": False, "deleted_us": self._clock.wall_us()}
+        token = await self._store.update_token(token_id, by=by_of(actor), **end)
         await self._in_force(token, actor)
 
     async def recharge(
@@ -217,12 +221,16 @@ class TokenDesk:
             raise NotFound(f"the token {token_id!r} was deleted")
         if not view.token.quota_type.is_metered and change is not Change.EXPIRE:
             raise InvalidInput("a token of type time counts no units", field="token_id")
-        await self._allowances.change(
-            token_id, change, change_micro(change, amount), act_id=request_id, actor=actor
-        )
+        micro = change_micro(change, amount)
+        is_new = await self._allowances.change(token_id, change, micro, act_id=request_id, actor=actor)
         if change is Change.EXPIRE:
             await self._store.update_token(token_id, expires_us=self._clock.wall_us())
-        return await self.get(token_id)
+        after = await self.get(token_id)
+        if is_new:
+            of, held = (Subject.TOKEN, token_id), (_held(view), _held(after))
+            details = {"operation": operation_of(change), "amount": units(micro)}
+            await note_act(self._store, actor, Act.RECHARGE, of, held, **details)
+        return after
 
     async def logs(self, wanted: LogFilter, cursor: str | None, limit: int) -> Page[LedgerRow]:
         """Return a page of the ledger of a token or prepaid quota, newest first."""
@@ -255,6 +263,15 @@ class TokenDesk:
             return await self._allowances.holdings(token_ids)
         except Unavailable:
             return {}
+
+
+def _held(view: TokenView) -> Fields:
+    """Return what a token has, for the record of changes."""
+    held = view.holding
+    ends = {"expires_at": iso_or_none(view.token.expires_us)}
+    if held is None or held.remaining_micro is None:
+        return ends
+    return {"remaining": units(held.remaining_micro), "total": units(held.total_micro), **ends}
 
 
 def _shared(quotas: Costs, cost: object) -> dict[str, int]:

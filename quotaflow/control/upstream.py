@@ -16,6 +16,7 @@ from quotaflow.control.sealing import UNCHECKED, Sealer
 from quotaflow.errors import NotFound, NotOpen, QuotaflowError, Unavailable
 from quotaflow.limiter.pools import Pools
 from quotaflow.log import Event, get_logger
+from quotaflow.operators import by_of
 from quotaflow.store import Page, Store, UpstreamFilter
 from quotaflow.upstream.importing import rows_of
 
@@ -85,7 +86,7 @@ class UpstreamDesk:
         :raises SecretUnavailable: the reference leads nowhere.
         """
         key = self._sealer.made(provider, secret, name, enabled=enabled)
-        await self._store.insert_upstream_key(key)
+        await self._store.insert_upstream_key(key, by=by_of(actor))
         await self._in_force([key])
         self._tell(key, "added", actor)
         await self._first_check([key])
@@ -107,7 +108,7 @@ class UpstreamDesk:
                 made[row.number] = key
             if row.number % 100 == 0:  # sealing takes some 50 µs each
                 await asyncio.sleep(0)
-        refused = await self._store.insert_upstream_keys(list(made.values()))
+        refused = await self._store.insert_upstream_keys(list(made.values()), by=by_of(actor))
         wrong |= {number: refused[key.id] for number, key in made.items() if key.id in refused}
         stored = [key for key in made.values() if key.id not in refused]
         await self._in_force(stored)
@@ -152,7 +153,7 @@ class UpstreamDesk:
             changes["enabled"] = enabled
         if secret is not None:
             changes |= self._sealer.sealed(before.provider, secret) | UNCHECKED
-        key = await self._store.update_upstream_key(key_id, **changes)
+        key = await self._store.update_upstream_key(key_id, by=by_of(actor), **changes)
         await self._in_force([key])
         self._tell(key, ", ".join(sorted(changes.keys() & {"name", "enabled", "sealed"})), actor)
         if secret is not None or (enabled and not before.enabled):
@@ -165,7 +166,7 @@ class UpstreamDesk:
         :raises NotFound: no such key.
         """
         key = await self._store.get_upstream_key(key_id)
-        await self._store.delete_upstream_key(key_id)
+        await self._store.delete_upstream_key(key_id, by=by_of(actor))
         await self._in_force([replace(key, enabled=False, updated_us=key.updated_us + 1)])
         self._tell(key, "removed", actor)
 

@@ -71,6 +71,15 @@ class Working:
         self.gate.on_waiting = self.waker.expect
         self.gate.now_us = self.closer.now_us = self.ticker.now_us
 
+    def statistics(self) -> dict[str, dict[str, int]]:
+        """Return how full ticker and runner are."""
+        return {
+            "ticker": self.ticker.statistics(),
+            "runner": self.pool.statistics(),
+            "leases": {"lost": self.leases.lost},
+            "waker": {"woken": self.waker.woken},
+        }
+
     def held(self) -> list[Run]:
         """Return the runs whose leases must hold."""
         return [*self.pool.open_runs(), *self.closer.unwritten()]

@@ -147,9 +147,16 @@ class Flusher:
         return total
 
     async def oldest_age_s(self) -> float:
-        """How long the oldest fact has been waiting; 0 when there is none."""
-        async with asyncio.timeout(READ_S):
-            entries = await self._client.xrange(self._stream, count=1)
+        """How long the oldest fact has been waiting; 0 when there is none.
+
+        :raises Unavailable: Redis cannot be asked.
+        """
+        try:
+            async with asyncio.timeout(READ_S):
+                entries = await self._client.xrange(self._stream, count=1)
+        except (RedisError, OSError) as error:  # a timeout is an OSError
+            raise_if_cancelled()
+            raise Unavailable(f"Redis cannot be reached: {error}") from error
         if not entries:
             return 0.0
         return max(0.0, self._clock.wall_us() / 1e6 - int(entries[0][0].split("-")[0]) / 1e3)

@@ -77,6 +77,12 @@ class Cron:
     _calendar: Any = field(compare=False, repr=False)
     _lock: threading.Lock = field(default_factory=threading.Lock, compare=False, repr=False)
 
+    @property
+    def values(self) -> tuple[frozenset[int | str], ...]:
+        """What each field allows: second, minute, hour, day of month, month, weekday. "*" is all, "l" the last day."""
+        minute, hour, day, month, weekday, *second = map(frozenset, self._calendar.expanded)
+        return (second[0] if second else frozenset({0}), minute, hour, day, month, weekday)
+
     def next_wall_s(self, wall_s: int) -> int:
         """Return the first match after `wall_s`; both are what a clock without a zone shows, in seconds."""
         with self._lock:  # a croniter keeps its position while it searches, and threads may share this one

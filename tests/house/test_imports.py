@@ -10,6 +10,7 @@ HOUSE = Path(__file__).parents[2] / "quotaflow"
 NOUNS = {
     "errors", "amounts", "answers", "balances", "rates", "model", "runs", "ledger", "secret", "timing", "ids", "facts",
     "records", "settings", "settings_quotas", "settings_section", "settings_upstream", "settings_values", "log",
+    "operators",
 }  # fmt: skip
 ROOMS = {"schedule", "limiter", "runner", "journal", "store", "redis_server", "upstream"}
 
@@ -29,6 +30,7 @@ ALLOWED = {
 OWNERS = {
     "redis": {"limiter", "journal", "redis_server"},
     "croniter": {"schedule"},
+    "cron_descriptor": {"schedule"},
     "sqlalchemy": {"store", "runner", "examples"},
     "alembic": {"store"},
     "fastapi": {"edges"},
@@ -38,6 +40,7 @@ OWNERS = {
     "httpx": {"upstream", "edges", "examples"},
     "cryptography": {"upstream"},
     "jsonpath": {"upstream", "settings_upstream"},
+    "jinja2": {"edges"},
 }
 
 

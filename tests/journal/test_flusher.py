@@ -180,6 +180,12 @@ async def test_it_wakes_up_for_new_facts_and_tells_how_old_the_oldest_is(line: L
     assert 0 <= await line.flusher.oldest_age_s() < 60
 
 
+async def test_without_redis_nobody_knows_how_old_the_oldest_is(line: Line, valkey: ValkeyProcess) -> None:
+    valkey.kill()
+    with pytest.raises(Unavailable, match="Redis cannot be reached"):
+        await line.flusher.oldest_age_s()
+
+
 async def test_without_the_duty_it_leaves_the_stream_alone(line: Line) -> None:
     running = asyncio.create_task(line.flusher.run(lambda: False))
     await journal(line, ["a"])
