@@ -14,9 +14,9 @@ from redis import Redis
 
 from quotaflow import LimitTask, Quotaflow, SchedulerTask
 from quotaflow.edges.http.app import create_app
-from quotaflow.edges.http.auth import hash_of
 from quotaflow.model import Quota
 from quotaflow.runner.registry import REGISTRY
+from quotaflow.secret import hash_of
 from quotaflow.settings import Settings, load
 from tests.servers import ValkeyProcess
 from tests.stores import furnish
@@ -112,8 +112,9 @@ async def opened(valkey: ValkeyProcess, directory: Path, **flags: Any) -> AsyncI
             Quotaflow.open(settings_for(valkey, directory, **flags), role="daemon") as qf,
             qf.working(),
         ):
+            qf.operators.set_admin(hash_of(TOKEN))
             inside = create_app(qf, trusted=True)
-            outside = create_app(qf, trusted=False, token_hash=hash_of(TOKEN))
+            outside = create_app(qf, trusted=False)
             async with asking(inside) as client, asking(outside) as stranger:
                 with valkey.client() as redis:
                     yield House(qf, redis, client, stranger)

@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from quotaflow.edges.http.logs import cell, csv_of
+from quotaflow.edges.http.exports import cell, csv_of
+from quotaflow.edges.http.logs import values_of
 from quotaflow.ledger import Action, LedgerRow
 from tests.http.house import House, path_of, until
 
@@ -144,7 +145,7 @@ async def test_no_cell_is_a_formula_and_numbers_stay_numbers(value: object, show
 
 async def test_a_dangerous_request_id_is_text_in_a_spreadsheet() -> None:
     row = LedgerRow("e", "tok_1", Action.CONSUME, 0, -5, -5, 1, 2, "=HYPERLINK()", "@admin", 0, "sum")
-    values = dict(zip(COLUMNS, next(csv.reader([csv_of([row], False)])), strict=True))
+    values = dict(zip(COLUMNS, next(csv.reader([csv_of(COLUMNS, [values_of(row)], False)])), strict=True))
     assert (values["request_id"], values["actor"], values["quota_change"]) == (
         "'=HYPERLINK()",
         "'@admin",

@@ -83,7 +83,7 @@ async def test_it_answers_on_a_free_port_with_the_token(house: House, tmp_path: 
         assert answer.status_code == 200
         assert "server" not in answer.headers
         assert answer.headers["x-content-type-options"] == "nosniff"
-        assert "default-src 'self'" in answer.headers["content-security-policy"]
+        assert "default-src 'none'" in answer.headers["content-security-policy"]
 
 
 async def test_the_owner_needs_no_token(house: House, tmp_path: Path) -> None:

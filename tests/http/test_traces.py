@@ -4,11 +4,12 @@ from typing import Any
 
 import pytest
 
-from quotaflow.edges.http.moments import LATEST_US, iso, read_moment
+from quotaflow.edges.http.moments import LATEST_US, read_moment
 from quotaflow.edges.http.views import status_code, trace_shown
 from quotaflow.errors import InvalidInput
 from quotaflow.model import Reason, Status, Trigger
 from quotaflow.records import Trace
+from quotaflow.timing import iso
 from tests.http.house import House, until
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")

@@ -12,8 +12,8 @@ from pydantic import SecretStr
 
 from quotaflow import Quotaflow
 from quotaflow.edges.http.app import create_app
-from quotaflow.edges.http.auth import hash_of
 from quotaflow.examples.upstream_service import Account, UpstreamService
+from quotaflow.secret import hash_of
 from quotaflow.settings import ProviderSettings, Settings
 from quotaflow.upstream.vault import new_key
 from tests.http.house import TOKEN, House, asking, settings_for
@@ -68,8 +68,9 @@ async def upstream_house(valkey: ValkeyProcess, directory: Path, **more: Any) ->
         service.listening() as url,
         Quotaflow.open(settings_at(valkey, directory, url, **more), role="daemon") as qf,
     ):
+        qf.operators.set_admin(hash_of(TOKEN))
         inside = create_app(qf, trusted=True)
-        outside = create_app(qf, trusted=False, token_hash=hash_of(TOKEN))
+        outside = create_app(qf, trusted=False)
         async with asking(inside) as client, asking(outside) as stranger:
             with valkey.client() as redis:
                 yield UpstreamHouse(qf, redis, client, stranger, service)

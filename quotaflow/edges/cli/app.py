@@ -7,11 +7,13 @@ from typing import Annotated
 import typer
 
 from quotaflow.edges.cli import (
+    changes,
     cleanup,
     db,
     demo,
     doctor,
     ledger,
+    operator,
     quota,
     run,
     task,
@@ -35,6 +37,8 @@ command(app, "demo")(demo.demo)
 app.add_typer(quota.app, name="quota")
 app.add_typer(token.app, name="token")
 app.add_typer(upstream.app, name="upstream")
+app.add_typer(operator.app, name="operator")
+app.add_typer(changes.app, name="changes")
 app.add_typer(task.app, name="task")
 app.add_typer(trace.app, name="trace")
 command(app, "doctor")(doctor.doctor)

@@ -83,7 +83,7 @@ async def _demo(settings: Settings, seconds: float | None) -> Tally | None:
         ):
             os.environ |= {"WEATHER_URL": weather, "SEARCH_URL": search}
             await stock(qf)
-            _first_lines(url, settings)
+            _first_lines(url, settings, qf.operators.one_time_link())
             Live(typer.echo, partial(stop.ask, "nobody reads")).attach()
             async with working(qf, vitals, clock):
                 since = Since(opened_us, clock.wall_us())
@@ -93,8 +93,13 @@ async def _demo(settings: Settings, seconds: float | None) -> Tally | None:
     return counted
 
 
-def _first_lines(url: str, settings: Settings) -> None:
+def _first_lines(url: str, settings: Settings, code: str) -> None:
     typer.echo(say("{url} is quotaflow at work; Ctrl-C stops it and counts", url=url))
+    typer.echo(
+        say(
+            "look at it in a browser (signs in once, for 10 minutes): {link}", link=f"{url}/login?once={code}"
+        )
+    )
     if settings.admin_token is not None:
         token = settings.admin_token.get_secret_value()
         typer.echo(say("admin token, for this demo only: {token}", token=token))

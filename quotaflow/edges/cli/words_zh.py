@@ -1,5 +1,7 @@
 """The Chinese texts, by their English ones."""
 
+from quotaflow.edges.cli.words_zh_changes import CHANGES
+from quotaflow.edges.cli.words_zh_operators import OPERATORS
 from quotaflow.edges.cli.words_zh_prepaid import PREPAID
 from quotaflow.edges.cli.words_zh_runs import RUNS
 from quotaflow.edges.cli.words_zh_upstream import UPSTREAM
@@ -93,6 +95,9 @@ CHINESE = {
     "rows removed: {count}": "已清理行数：{count}",
     "old rows are being removed already": "清理已在进行中",
     "quotaflow is ready: {url} (Ctrl-C stops it)": "quotaflow 已就绪：{url}（Ctrl-C 停止）",
+    "look at it in a browser (signs in once, for 10 minutes): {link}": (
+        "在浏览器中查看（链接 10 分钟内可登录一次）：{link}"
+    ),
     "{url} is quotaflow at work; Ctrl-C stops it and counts": (
         "quotaflow 运行于 {url}；按 Ctrl-C 停止并核对计数"
     ),
@@ -195,6 +200,8 @@ CHINESE = {
     ),
     "every tick has its trace, and all counts agree": "每次触发都有记录，所有计数一致",
     "the counts differ": "计数不一致",
+    **CHANGES,
+    **OPERATORS,
     **PREPAID,
     **RUNS,
     **UPSTREAM,

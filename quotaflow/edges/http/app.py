@@ -2,19 +2,24 @@
 
 import contextlib
 from collections.abc import Awaitable, Callable
+from functools import partial
 from importlib import metadata
 
 from fastapi import Depends, FastAPI, Request, Response
 from fastapi.security import HTTPBearer
 from fastapi_offline import FastAPIOffline
+from starlette.applications import Starlette
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from quotaflow.edges.http import (
+    admin_audit,
     cleanup,
     consume,
     health,
     ledger,
+    live,
     logs,
+    operators,
     quotas,
     refreshes,
     tasks,
@@ -22,12 +27,14 @@ from quotaflow.edges.http import (
     traces,
     upstream,
 )
+from quotaflow.edges.http.addresses import CONSUME, is_web
 from quotaflow.edges.http.auth import Customers, Door, Tries
 from quotaflow.edges.http.context import Context
-from quotaflow.edges.http.guard import CONSUME, Guard, Hosts
+from quotaflow.edges.http.guard import Guard, Hosts
 from quotaflow.edges.http.problems import handle_errors, of_error
 from quotaflow.edges.http.ratelimit import Policies
 from quotaflow.edges.http.vitals import Stage, Vitals
+from quotaflow.edges.web.app import create_pages, tell
 from quotaflow.flow import Quotaflow
 from quotaflow.timing import Clock, SystemClock
 
@@ -36,14 +43,12 @@ def create_app(
     qf: Quotaflow,
     *,
     trusted: bool,
-    token_hash: str | None = None,
     clock: Clock | None = None,
     vitals: Vitals | None = None,
 ) -> ASGIApp:
-    """Make the application.
+    """Make the application. `qf.operators.set_admin` says which token is the admin's; until then nobody has it.
 
     :param trusted: whoever reaches it may do everything; only for a socket that the file system guards.
-    :param token_hash: of the admin token (`auth.admin_token`); None lets nobody in who is not trusted.
     :param vitals: of the process, where it is told; None is one that works.
     """
     clock = clock or SystemClock()
@@ -53,8 +58,9 @@ def create_app(
     )
     app.router.redirect_slashes = False
     customers = Customers(qf.tokens.id_of, None if trusted else Tries(clock))
+    door = Door(qf.operators, Tries(clock))
     app.state.context = Context(
-        qf, Policies(qf.store, clock), clock, customers, vitals or Vitals(clock, Stage.WORKING)
+        qf, Policies(qf.store, clock), clock, customers, door, vitals or Vitals(clock, Stage.WORKING)
     )
     bearer = [Depends(HTTPBearer(auto_error=False))]  # for /docs only; the guard has looked already
     for part in (
@@ -66,28 +72,38 @@ def create_app(
         traces,
         ledger,
         cleanup,
+        operators,
+        admin_audit,
+        live,
         health,
         refreshes,
         upstream,
     ):  # logs first: quotas take every address; and refreshes: upstream takes them for ids
         app.include_router(part.router, dependencies=bearer)
     handle_errors(app)
+    pages = create_pages(app.state.context)
+    told = partial(tell, pages)
     if trusted:
-        return Guard(Direct(app), None, None, customers)
-    return Guard(Direct(app), Hosts(qf.settings.http), Door(token_hash, clock), customers)
+        return Guard(Direct(app, pages), None, None, customers, told)
+    return Guard(Direct(app, pages), Hosts(qf.settings.http), door, customers, told)
 
 
 class Direct:
-    """Serves acquire and consume by itself. What the framework puts around routes takes longer than the decision."""
+    """Serves acquire and consume by itself. What the framework puts around routes takes longer than the decision.
 
-    def __init__(self, app: FastAPI) -> None:
+    What is not the API's is the pages'.
+    """
+
+    def __init__(self, app: FastAPI, pages: Starlette) -> None:
         self._app = app
+        self._pages = pages
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request."""
         found = _direct(scope["path"]) if scope["method"] == "POST" else None
         if found is None:
-            await self._app(scope, receive, send)
+            app = self._pages if is_web(scope["path"]) else self._app
+            await app(scope, receive, send)
             return
         serve, params = found
         request = Request({**scope, "app": self._app, "path_params": params}, receive)

@@ -1,17 +1,21 @@
-"""Who may come in: the admin token, of which only the SHA-256 is kept, and the access tokens of customers."""
+"""Who may come in: operators and the browsers they signed in with, and customers with their access tokens."""
 
-import hashlib
-import hmac
 import secrets
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from ipaddress import IPv6Address
+from typing import Any, TypeVar
 
+from quotaflow.control.operators import OperatorDesk
 from quotaflow.edges.http.problems import TooManyTries
 from quotaflow.errors import Unauthorized
+from quotaflow.operators import Operator
+from quotaflow.secret import hash_of
 from quotaflow.settings import Settings
 from quotaflow.store import Store
 from quotaflow.timing import Clock
+
+T = TypeVar("T")
 
 PREFIX = "qf_admin_"
 RANDOM_BYTES = 32
@@ -31,11 +35,6 @@ async def admin_token(store: Store, settings: Settings) -> tuple[str, str | None
     token = PREFIX + secrets.token_urlsafe(RANDOM_BYTES)
     kept = await store.keep_admin_token_hash(hash_of(token))
     return kept, token if kept == hash_of(token) else None  # another daemon may have been first
-
-
-def hash_of(token: str | bytes) -> str:
-    """Return what is kept of a token: SHA-256 in hex; 256 random bits need no slow hash."""
-    return hashlib.sha256(token.encode() if isinstance(token, str) else token).hexdigest()
 
 
 class Tries:
@@ -72,27 +71,47 @@ class Tries:
 
 
 class Door:
-    """Lets in who has the admin token, and slows those who guess.
+    """Tells operators by their tokens and sessions, and slows those who guess a token."""
 
-    The socket in the data directory knows no token, so nobody can lock the owner out.
-    """
+    def __init__(self, operators: OperatorDesk, tries: Tries) -> None:
+        self._operators = operators
+        self._tries = tries
 
-    def __init__(self, token_hash: str | None, clock: Clock) -> None:
-        self._hash = token_hash
-        self._tries = Tries(clock)
+    async def by_token(self, token: bytes, address: str) -> Operator:
+        """Return who has the token.
 
-    def check(self, authorization: bytes | None, address: str) -> None:
-        """Return if the header holds the token.
-
-        :raises Unauthorized: it does not. :raises TooManyTries: nobody looked.
+        :raises Unauthorized: nobody. :raises TooManyTries: nobody looked.
         """
-        token = bearer_of(authorization)
-        if token is None:
-            raise Unauthorized("send the admin token: Authorization: Bearer ...")
-        self._tries.admit(address)
-        if self._hash is None or not hmac.compare_digest(hash_of(token), self._hash):
+        return await self._looked_up(address, self._operators.identify(token))
+
+    async def sign_in(self, token: str | bytes, address: str, now_us: int) -> str:
+        """Open a session of who has the token, and return its secret.
+
+        :raises Unauthorized: nobody. :raises TooManyTries: nobody looked.
+        """
+        return await self._looked_up(address, self._operators.sign_in(token, now_us))
+
+    async def by_session(self, session_secret: str) -> Operator | None:
+        """Return who signed in; None when nobody did, or it is over. Browsers keep old secrets: that is no guess."""
+        return await self._operators.of_session(session_secret)
+
+    async def still_knows(self, token: bytes | None, session_secret: str | None) -> bool:
+        """Say whether who came in with one of these would come in again."""
+        if token is not None:
+            return await self._operators.identify(token) is not None
+        return session_secret is not None and await self.by_session(session_secret) is not None
+
+    async def _looked_up(self, address: str, look: Coroutine[Any, Any, T | None]) -> T:
+        try:
+            self._tries.admit(address)
+        except TooManyTries:
+            look.close()  # or Python warns that nobody awaited it
+            raise
+        found = await look
+        if found is None:
             self._tries.count(address)
-            raise Unauthorized("this is not the admin token")
+            raise Unauthorized("no operator has this token")
+        return found
 
 
 class Customers:

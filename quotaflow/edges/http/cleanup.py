@@ -7,9 +7,10 @@ from fastapi import APIRouter, Request
 from quotaflow.control.cleanup import CleanupState
 from quotaflow.edges.http.bodies import read, takes
 from quotaflow.edges.http.context import Here
-from quotaflow.edges.http.moments import go_duration, iso_or_none
+from quotaflow.edges.http.moments import go_duration
 from quotaflow.edges.http.shapes import CleanupWish
 from quotaflow.settings import Retention
+from quotaflow.timing import iso_or_none
 
 router = APIRouter(tags=["cleanup"])
 

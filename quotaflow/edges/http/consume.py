@@ -6,9 +6,10 @@ from typing import Annotated
 from fastapi import APIRouter, Depends, Request, Response
 from fastapi.responses import JSONResponse
 
+from quotaflow.edges.http.addresses import CONSUME
 from quotaflow.edges.http.bodies import read, takes
 from quotaflow.edges.http.context import Here, context_of
-from quotaflow.edges.http.guard import CONSUME, TOKEN_ID, address_of
+from quotaflow.edges.http.guard import TOKEN_ID, address_of
 from quotaflow.edges.http.problems import problem, retry_after
 from quotaflow.edges.http.ratelimit import REFUSED
 from quotaflow.edges.http.token_shapes import Consume, OutcomeReport, PathRequestId, without_secrets

@@ -5,7 +5,7 @@ from typing import Annotated, cast
 
 from fastapi import Depends, Request
 
-from quotaflow.edges.http.auth import Customers
+from quotaflow.edges.http.auth import Customers, Door
 from quotaflow.edges.http.ratelimit import Policies
 from quotaflow.edges.http.vitals import Vitals
 from quotaflow.flow import Quotaflow
@@ -20,6 +20,7 @@ class Context:
     policies: Policies
     clock: Clock
     customers: Customers
+    door: Door
     vitals: Vitals
 
 

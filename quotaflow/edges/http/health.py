@@ -8,7 +8,7 @@ from fastapi.responses import JSONResponse, PlainTextResponse
 
 from quotaflow.edges.http.context import Context, Here
 from quotaflow.edges.http.metrics import MEDIA_TYPE, render
-from quotaflow.edges.http.moments import iso
+from quotaflow.timing import iso
 
 router = APIRouter(tags=["health"])
 

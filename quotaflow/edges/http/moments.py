@@ -14,11 +14,6 @@ _UNIT_S = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800}
 _LOST_PLUS = re.compile(r"(T[0-9:.]+) ([0-9]{2}:?[0-9]{2})$")  # in a query string "+" means a space
 
 
-def iso(us: int) -> str:
-    """Write microseconds since 1970 as `2025-06-15T15:06:40.000000Z`."""
-    return f"{(_EPOCH + us * _MICROSECOND).replace(tzinfo=None).isoformat(timespec='microseconds')}Z"
-
-
 def go_duration(seconds: float) -> str:
     """Write a span of time as Go does: `24h0m0s`, `30m0s`, `1.5s`, `360ms`."""
     if seconds < 1:
@@ -27,11 +22,6 @@ def go_duration(seconds: float) -> str:
     hours, minutes = divmod(int(minutes), 60)
     tail = f"{round(left, 6):g}s"
     return f"{hours}h{minutes}m{tail}" if hours else f"{minutes}m{tail}" if minutes else tail
-
-
-def iso_or_none(us: int | None) -> str | None:
-    """Write a moment that may not have come."""
-    return None if us is None else iso(us)
 
 
 def moment_of(text: str | None, field: str) -> datetime | None:

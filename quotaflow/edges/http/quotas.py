@@ -11,9 +11,9 @@ from fastapi import APIRouter, Query, Request, Response
 from quotaflow.amounts import check_id
 from quotaflow.edges.http.bodies import read, takes
 from quotaflow.edges.http.context import Here, context_of
+from quotaflow.edges.http.guard import operator_of
 from quotaflow.edges.http.ratelimit import answer
 from quotaflow.edges.http.shapes import (
-    ADMIN,
     CHANGES,
     Acquire,
     Id,
@@ -50,14 +50,14 @@ async def create_quota(here: Here, request: Request) -> QuotaShown:
         raise InvalidInput("id must not be a dot or two: clients drop them from addresses", field="id")
     quota = make_quota(**fields_of(new))
     here.policies.forget(quota.id)
-    return quota_shown(await here.flow.quotas.create(quota))
+    return quota_shown(await here.flow.quotas.create(quota, actor=operator_of(request).name))
 
 
 @router.post("/api/quotas/{quota_id:path}/refill", openapi_extra=takes(Nothing))
 async def refill_quota(here: Here, request: Request, quota_id: Id) -> QuotaShown:
     """Fill a quota to its capacity at once, a prepaid one to its total."""
     await read(request, Nothing)
-    return quota_shown(await here.flow.quotas.refill(quota_id, actor=ADMIN))
+    return quota_shown(await here.flow.quotas.refill(quota_id, actor=operator_of(request).name))
 
 
 @router.post("/api/quotas/{quota_id:path}/recharge", openapi_extra=takes(Recharge))
@@ -65,7 +65,11 @@ async def recharge_quota(here: Here, request: Request, quota_id: Id) -> QuotaSho
     """Add prepaid units, set what remains, or reset it. With a `request_id` repeating it is harmless."""
     wanted = await read(request, Recharge)
     view = await here.flow.quotas.recharge(
-        quota_id, CHANGES[wanted.operation], wanted.amount, request_id=wanted.request_id, actor=ADMIN
+        quota_id,
+        CHANGES[wanted.operation],
+        wanted.amount,
+        request_id=wanted.request_id,
+        actor=operator_of(request).name,
     )
     return quota_shown(view)
 
@@ -81,15 +85,15 @@ async def put_override(here: Here, request: Request, quota_id: Id, key: Key) -> 
     """Give one key a capacity and rate of its own, at once."""
     new = await read(request, NewOverride)
     override = await here.flow.quotas.override(
-        quota_id, key, capacity=new.capacity, refill_rate=new.refill_rate
+        quota_id, key, capacity=new.capacity, refill_rate=new.refill_rate, actor=operator_of(request).name
     )
     return override_shown(override)
 
 
 @router.delete("/api/quotas/{quota_id:path}/overrides/{key}", status_code=204, response_class=Response)
-async def delete_override(here: Here, quota_id: Id, key: Key) -> None:
+async def delete_override(here: Here, request: Request, quota_id: Id, key: Key) -> None:
     """Give a key the quota's own capacity and rate again."""
-    await here.flow.quotas.drop_override(quota_id, key)
+    await here.flow.quotas.drop_override(quota_id, key, actor=operator_of(request).name)
 
 
 @router.get("/api/quotas/{quota_id:path}")
@@ -106,16 +110,16 @@ async def change_quota(here: Here, request: Request, quota_id: Id) -> QuotaShown
         raise InvalidInput(
             "give at least one of capacity, refill_rate, max_concurrent, total, enabled", field="body"
         )
-    view = await here.flow.quotas.change(quota_id, **change)
+    view = await here.flow.quotas.change(quota_id, actor=operator_of(request).name, **change)
     here.policies.forget(quota_id)
     return quota_shown(view)
 
 
 @router.delete("/api/quotas/{quota_id:path}", status_code=204, response_class=Response)
-async def delete_quota(here: Here, quota_id: Id) -> None:
+async def delete_quota(here: Here, request: Request, quota_id: Id) -> None:
     """Delete a quota; its traces stay. Tasks that name it are skipped from now on."""
     here.policies.forget(quota_id)
-    await here.flow.quotas.remove(quota_id)
+    await here.flow.quotas.remove(quota_id, actor=operator_of(request).name)
 
 
 def fields_of(new: NewQuota) -> dict[str, Any]:

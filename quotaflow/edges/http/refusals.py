@@ -15,6 +15,7 @@ _WORDS = {
     "none_required": "must be null",
     "finite_number": "must be a finite number",
     "float_type": "must be a number",
+    "float_parsing": "must be a number",
     "int_type": "must be a whole number",
     "int_parsing": "must be a whole number",
     "int_parsing_size": "must be a whole number",

@@ -11,7 +11,7 @@ from quotaflow.edges.http.bodies import Body
 from quotaflow.errors import InvalidInput
 from quotaflow.ledger import Change, check_request_id
 from quotaflow.model import QuotaKind, Status, Trigger
-from quotaflow.secret import known_of
+from quotaflow.secret import OPERATOR_PREFIX, known_of
 
 
 def request_id_of(text: str) -> str:
@@ -19,12 +19,10 @@ def request_id_of(text: str) -> str:
 
     :raises InvalidInput: it is none.
     """
-    if known_of(text):
+    if known_of(text) or known_of(text, OPERATOR_PREFIX):
         raise InvalidInput("request_id must not be an access token", field="request_id")
     return check_request_id(text)
 
-
-ADMIN = "admin"  # the actor of whoever has the admin token
 
 Id = Annotated[str, AfterValidator(check_id)]
 TaskId = Annotated[str, AfterValidator(partial(check_id, field="task"))]

@@ -6,7 +6,8 @@ from quotaflow.control.gate import Triggered
 from quotaflow.control.tasks import TaskView
 from quotaflow.edges.http.bodies import read, takes
 from quotaflow.edges.http.context import Context, Here
-from quotaflow.edges.http.moments import iso, moment_of
+from quotaflow.edges.http.guard import operator_of
+from quotaflow.edges.http.moments import moment_of
 from quotaflow.edges.http.problems import problem
 from quotaflow.edges.http.ratelimit import answer
 from quotaflow.edges.http.shapes import Id, NewRun, TaskChange
@@ -16,6 +17,7 @@ from quotaflow.model import Decision, Reason, Status
 from quotaflow.rates import parse_rate
 from quotaflow.runs import Word
 from quotaflow.store import TraceFilter
+from quotaflow.timing import iso
 
 router = APIRouter(tags=["tasks"])
 
@@ -42,18 +44,7 @@ async def list_tasks(here: Here) -> Listed[TaskShown]:
 )
 async def trigger_task(here: Here, request: Request, task_id: Id) -> TriggerShown | Response:
     """Run a task under its quota, now or later. 202 when it was admitted; what becomes of it is in its trace."""
-    asked = await read(request, NewRun)
-    expires = moment_of(asked.expires, "expires") if isinstance(asked.expires, str) else asked.expires
-    with here.vitals.granting():
-        triggered = await here.flow.trigger(
-            task_id,
-            asked.args,
-            countdown=asked.countdown,
-            eta=moment_of(asked.eta, "eta"),
-            expires=expires,
-            time_limit=asked.time_limit,
-            soft_time_limit=asked.soft_time_limit,
-        )
+    triggered = await start(here, task_id, await read(request, NewRun))
     word, number = triggered.answer
     if word is Word.GRANTED:
         return TriggerShown(triggered.run_id, task_id, Status.RUNNING)
@@ -74,18 +65,33 @@ async def change_task(here: Here, request: Request, task_id: Id) -> TaskShown:
     change = await read(request, TaskChange)
     if not change.model_fields_set:
         raise InvalidInput("give paused, skip_next, cron or rate_limit", field="body")
-    tasks = here.flow.tasks
+    tasks, actor = here.flow.tasks, operator_of(request).name
     if "rate_limit" in change.model_fields_set:
         parse_rate(change.rate_limit)  # what may be refused comes first: then nothing was changed
     if "cron" in change.model_fields_set:
-        await tasks.set_cron(task_id, change.cron)
+        await tasks.set_cron(task_id, change.cron, actor=actor)
     if "rate_limit" in change.model_fields_set:
-        await tasks.set_rate(task_id, change.rate_limit)
+        await tasks.set_rate(task_id, change.rate_limit, actor=actor)
     if "skip_next" in change.model_fields_set:
-        await tasks.skip_next(task_id, skip=change.skip_next)
+        await tasks.skip_next(task_id, skip=change.skip_next, actor=actor)
     if "paused" in change.model_fields_set:
-        await tasks.pause(task_id, paused=change.paused)
+        await tasks.pause(task_id, paused=change.paused, actor=actor)
     return await _shown(here, await tasks.get(task_id))
+
+
+async def start(here: Context, task_id: str, asked: NewRun) -> Triggered:
+    """Run a task as a request asks for; the process does not stop before it was answered."""
+    expires = moment_of(asked.expires, "expires") if isinstance(asked.expires, str) else asked.expires
+    with here.vitals.granting():
+        return await here.flow.trigger(
+            task_id,
+            asked.args,
+            countdown=asked.countdown,
+            eta=moment_of(asked.eta, "eta"),
+            expires=expires,
+            time_limit=asked.time_limit,
+            soft_time_limit=asked.soft_time_limit,
+        )
 
 
 async def _shown(here: Context, view: TaskView) -> TaskShown:

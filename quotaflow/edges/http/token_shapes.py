@@ -17,10 +17,14 @@ from quotaflow.ledger import Action, QuotaType, Validity
 QUOTAS_MAX = 32  # shared quotas charged with a token at once
 
 _TOKEN_ID = re.compile(r"tok_[0-9a-f]{32}").fullmatch
-_SECRET = re.compile(r"qf_[0-9A-Za-z]{40,}")
+_SECRET = re.compile(r"qf_(?:op_)?[0-9A-Za-z]{40,}")
 
 
-def _token_id(text: str) -> str:
+def token_id_of(text: str) -> str:
+    """Check the id of a token in an address.
+
+    :raises NotFound: it is none.
+    """
     if not _TOKEN_ID(text):
         raise NotFound("no token has this id")  # it may be a secret: it is not repeated
     return text
@@ -39,7 +43,7 @@ def without_secrets(text: str | None) -> str | None:
     return text and _SECRET.sub("***", text)
 
 
-TokenId = Annotated[str, AfterValidator(_token_id)]
+TokenId = Annotated[str, AfterValidator(token_id_of)]
 PathRequestId = Annotated[str, AfterValidator(request_id_of)]
 Type = Annotated[QuotaType, Field(strict=False)]
 Quotas = Annotated[
@@ -114,6 +118,12 @@ def validity_of(terms: NewToken | TokenChange, now_us: int) -> Validity | None:
     date = terms.specific_date
     until_us = None if date is None else read_moment(date, now_us, field="specific_date")
     return Validity(terms.operation, terms.days, until_us)
+
+
+def terms_of(terms: NewToken | TokenChange) -> dict[str, Any]:
+    """Return the given terms but those that say until when."""
+    is_new = isinstance(terms, NewToken)
+    return terms.model_dump(exclude={"operation", "days", "specific_date"}, exclude_unset=not is_new)
 
 
 class Consume(Body):

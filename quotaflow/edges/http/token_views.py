@@ -5,8 +5,8 @@ from dataclasses import asdict, dataclass, field
 from quotaflow.amounts import MICRO
 from quotaflow.control.charges import Refund
 from quotaflow.control.tokens import TokenView
-from quotaflow.edges.http.moments import iso, iso_or_none
 from quotaflow.ledger import LedgerRow, Request
+from quotaflow.timing import iso, iso_or_none
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,9 +5,12 @@ from typing import Annotated
 from fastapi import APIRouter, Query, Request, Response
 
 from quotaflow.amounts import amount_micro, check_id
+from quotaflow.control.charges import Refund
+from quotaflow.control.tokens import TokenView
 from quotaflow.edges.http.bodies import read, takes
 from quotaflow.edges.http.context import Context, Here
-from quotaflow.edges.http.shapes import ADMIN, CHANGES, Nothing, Recharge
+from quotaflow.edges.http.guard import operator_of
+from quotaflow.edges.http.shapes import CHANGES, Nothing, Recharge
 from quotaflow.edges.http.token_shapes import (
     NewRefund,
     NewToken,
@@ -15,6 +18,7 @@ from quotaflow.edges.http.token_shapes import (
     TokenChange,
     TokenId,
     TokenQuery,
+    terms_of,
     validity_of,
 )
 from quotaflow.edges.http.token_views import (
@@ -50,13 +54,19 @@ async def list_tokens(here: Here, query: Annotated[TokenQuery, Query()]) -> List
 @router.post("/api/tokens", status_code=201, openapi_extra=takes(NewToken))
 async def create_token(here: Here, request: Request, response: Response) -> TokenMade:
     """Make an access token. Its `secret` is in this answer only."""
-    new = await read(request, NewToken)
-    validity = validity_of(new, here.clock.wall_us())
-    assert validity is not None  # noqa: S101  `operation` is there
-    terms = new.model_dump(exclude={"operation", "days", "specific_date"})
-    view, secret = await here.flow.tokens.create(**terms, validity=validity, actor=ADMIN)
+    view, secret = await make(here, await read(request, NewToken), operator_of(request).name)
     response.headers["Cache-Control"] = "no-store"
     return token_made(view, secret)
+
+
+async def make(here: Context, new: NewToken, actor: str) -> tuple[TokenView, str]:
+    """Make a token; the second value is its secret.
+
+    :raises InvalidInput: naming the field.
+    """
+    validity = validity_of(new, here.clock.wall_us())
+    assert validity is not None  # noqa: S101  `operation` is there
+    return await here.flow.tokens.create(**terms_of(new), validity=validity, actor=actor)
 
 
 @router.get("/api/tokens/{token_id}")
@@ -69,20 +79,27 @@ async def get_token(here: Here, token_id: TokenId) -> TokenShown:
 async def change_token(here: Here, request: Request, token_id: TokenId) -> TokenShown:
     """Change what is given, at once. Units are changed by recharging."""
     wanted = await read(request, TokenChange)
-    change = wanted.model_dump(exclude_unset=True)
-    if not change:
+    if not wanted.model_fields_set:
         raise InvalidInput(f"give at least one of {', '.join(TokenChange.model_fields)}", field="body")
-    if "rate_limit_per_minute" in change and change["rate_limit_per_minute"] is None:
-        change.setdefault("rate_limit_burst", None)  # it means nothing without the rate
-    terms = {key: value for key, value in change.items() if key not in ("operation", "days", "specific_date")}
+    return token_shown(await alter(here, token_id, wanted, operator_of(request).name))
+
+
+async def alter(here: Context, token_id: str, wanted: TokenChange, actor: str) -> TokenView:
+    """Change what is given of a token.
+
+    :raises NotFound: no such token. :raises InvalidInput: naming the field.
+    """
+    terms = terms_of(wanted)
+    if "rate_limit_per_minute" in terms and terms["rate_limit_per_minute"] is None:
+        terms.setdefault("rate_limit_burst", None)  # it means nothing without the rate
     validity = validity_of(wanted, here.clock.wall_us())
-    return token_shown(await here.flow.tokens.change(token_id, validity=validity, actor=ADMIN, **terms))
+    return await here.flow.tokens.change(token_id, validity=validity, actor=actor, **terms)
 
 
 @router.delete("/api/tokens/{token_id}", status_code=204, response_class=Response)
-async def delete_token(here: Here, token_id: TokenId) -> None:
+async def delete_token(here: Here, request: Request, token_id: TokenId) -> None:
     """Delete an access token: it is refused from now on, its ledger stays."""
-    await here.flow.tokens.remove(token_id, actor=ADMIN)
+    await here.flow.tokens.remove(token_id, actor=operator_of(request).name)
 
 
 @router.get("/api/tokens/{token_id}/quota")
@@ -96,7 +113,11 @@ async def recharge_token(here: Here, request: Request, token_id: TokenId) -> Tok
     """Add units, set what remains, or reset it. With a `request_id` repeating it is harmless."""
     wanted = await read(request, Recharge)
     view = await here.flow.tokens.recharge(
-        token_id, CHANGES[wanted.operation], wanted.amount, request_id=wanted.request_id, actor=ADMIN
+        token_id,
+        CHANGES[wanted.operation],
+        wanted.amount,
+        request_id=wanted.request_id,
+        actor=operator_of(request).name,
     )
     return token_shown(view)
 
@@ -105,7 +126,9 @@ async def recharge_token(here: Here, request: Request, token_id: TokenId) -> Tok
 async def expire_token(here: Here, request: Request, token_id: TokenId) -> TokenShown:
     """End an access token now: nothing remains."""
     await read(request, Nothing)
-    return token_shown(await here.flow.tokens.recharge(token_id, Change.EXPIRE, None, actor=ADMIN))
+    return token_shown(
+        await here.flow.tokens.recharge(token_id, Change.EXPIRE, None, actor=operator_of(request).name)
+    )
 
 
 @router.get("/api/tokens/{token_id}/requests/{request_id:path}")
@@ -116,21 +139,30 @@ async def get_request(here: Here, token_id: TokenId, request_id: PathRequestId) 
 
 
 @router.delete("/api/tokens/{token_id}/requests/{request_id:path}")
-async def cancel_request(here: Here, token_id: TokenId, request_id: PathRequestId) -> CancelShown:
+async def cancel_request(
+    here: Here, request: Request, token_id: TokenId, request_id: PathRequestId
+) -> CancelShown:
     """Make sure that a request charges nothing: what it was charged goes back, and a late command is refused."""
     await here.flow.tokens.get(token_id)
-    return cancel_shown(await here.flow.charges.cancel(token_id, request_id, actor=ADMIN))
+    return cancel_shown(await here.flow.charges.cancel(token_id, request_id, actor=operator_of(request).name))
 
 
 @router.post("/api/refund", openapi_extra=takes(NewRefund))
 async def refund(here: Here, request: Request) -> RefundShown:
     """Give back what a request was charged, or part of it, once."""
-    wanted = await read(request, NewRefund)
+    given = await give_back(here, await read(request, NewRefund), operator_of(request).name)
+    return refund_shown(given, await _remaining(here, given.request.subject))
+
+
+async def give_back(here: Context, wanted: NewRefund, actor: str) -> Refund:
+    """Give back what a request was charged.
+
+    :raises NotFound: no such charge. :raises InvalidInput: naming the field. :raises Conflict: it is settled already.
+    """
     subject = check_id(wanted.token_id, field="token_id")
     if wanted.amount is not None:
         amount_micro(wanted.amount, field="amount", minimum=1)  # nothing given back would use up the one time
-    given = await here.flow.charges.refund(subject, wanted.request_id, wanted.amount, actor=ADMIN)
-    return refund_shown(given, await _remaining(here, subject))
+    return await here.flow.charges.refund(subject, wanted.request_id, wanted.amount, actor=actor)
 
 
 async def _remaining(here: Context, subject: str) -> float | None:

@@ -7,7 +7,7 @@ from fastapi import APIRouter, Query, Request, Response
 from quotaflow.edges.http import guard
 from quotaflow.edges.http.bodies import read, takes
 from quotaflow.edges.http.context import Here
-from quotaflow.edges.http.shapes import ADMIN, Nothing
+from quotaflow.edges.http.shapes import Nothing
 from quotaflow.edges.http.upstream_shapes import IMPORT, KeyChange, KeyId, KeyQuery, NewKey, text_of
 from quotaflow.edges.http.upstream_views import (
     ImportShown,
@@ -36,7 +36,7 @@ async def add_key(here: Here, request: Request) -> KeyShown:
     """Store a key and ask its service for the balance, for at most 5 s. Its secret is in no answer."""
     new = await read(request, NewKey)
     added = await here.flow.upstream.add(
-        new.provider, new.secret, name=new.name, enabled=new.enabled, actor=ADMIN
+        new.provider, new.secret, name=new.name, enabled=new.enabled, actor=guard.operator_of(request).name
     )
     return key_shown(added)
 
@@ -44,14 +44,16 @@ async def add_key(here: Here, request: Request) -> KeyShown:
 @router.post(guard.IMPORT, openapi_extra=IMPORT)
 async def import_keys(here: Here, request: Request) -> ImportShown:
     """Store the keys of a CSV or JSON text, all but those that cannot be. Their balances are asked for afterwards."""
-    return import_shown(await here.flow.upstream.add_many(await text_of(request), actor=ADMIN))
+    return import_shown(
+        await here.flow.upstream.add_many(await text_of(request), actor=guard.operator_of(request).name)
+    )
 
 
 @router.post("/api/upstream-keys/rotate", openapi_extra=takes(Nothing))
 async def rotate_keys(here: Here, request: Request) -> RotatedShown:
     """Encrypt every stored secret under the newest key of upstream.secret_key."""
     await read(request, Nothing)
-    return RotatedShown(await here.flow.upstream.rotate(actor=ADMIN))
+    return RotatedShown(await here.flow.upstream.rotate(actor=guard.operator_of(request).name))
 
 
 @router.get("/api/upstream-keys/{key_id}")
@@ -66,10 +68,10 @@ async def change_key(here: Here, request: Request, key_id: KeyId) -> KeyShown:
     change = (await read(request, KeyChange)).model_dump(exclude_unset=True)
     if not change:
         raise InvalidInput("give name, secret or enabled", field="body")
-    return key_shown(await here.flow.upstream.change(key_id, **change, actor=ADMIN))
+    return key_shown(await here.flow.upstream.change(key_id, **change, actor=guard.operator_of(request).name))
 
 
 @router.delete("/api/upstream-keys/{key_id}", status_code=204, response_class=Response)
-async def remove_key(here: Here, key_id: KeyId) -> None:
+async def remove_key(here: Here, request: Request, key_id: KeyId) -> None:
     """Forget an upstream key and its secret; what is under way with it may end."""
-    await here.flow.upstream.remove(key_id, actor=ADMIN)
+    await here.flow.upstream.remove(key_id, actor=guard.operator_of(request).name)

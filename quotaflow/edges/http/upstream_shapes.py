@@ -17,14 +17,18 @@ from quotaflow.errors import NotFound
 _KEY_ID = re.compile(r"[0-9a-f]{14}-[0-9a-f-]{1,64}").fullmatch
 
 
-def _key_id(text: str) -> str:
+def key_id_of(text: str) -> str:
+    """Check the id of an upstream key in an address.
+
+    :raises NotFound: it is none.
+    """
     if not _KEY_ID(text):
         raise NotFound("no upstream key has this id")  # it may be a secret: it is not repeated
     return text
 
 
 Provider = Annotated[str, AfterValidator(partial(check_id, field="provider"))]
-KeyId = Annotated[str, AfterValidator(_key_id)]
+KeyId = Annotated[str, AfterValidator(key_id_of)]
 Secret = Annotated[
     str,
     Field(

@@ -2,10 +2,10 @@
 
 from dataclasses import asdict, dataclass
 
-from quotaflow.balances import ImportReport, KeyView, Progress, RefreshReport
+from quotaflow.balances import ImportReport, KeyView, Progress, RefreshReport, UpstreamKey
 from quotaflow.edges.http.events import Event
-from quotaflow.edges.http.moments import iso, iso_or_none
 from quotaflow.edges.http.token_views import units
+from quotaflow.timing import iso, iso_or_none
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,7 +104,7 @@ def key_shown(view: KeyView) -> KeyShown:
         provider=key.provider,
         name=key.name,
         key=key.shown,
-        source=key.sealed if key.sealed.startswith(("env:", "file:")) else "encrypted",
+        source=source_of(key),
         enabled=key.enabled,
         status=view.status,
         plan_limit=units(key.plan_limit_micro),
@@ -118,6 +118,11 @@ def key_shown(view: KeyView) -> KeyShown:
         created_at=iso(key.created_us),
         updated_at=iso(key.updated_us),
     )
+
+
+def source_of(key: UpstreamKey) -> str:
+    """Say where the secret of a key is."""
+    return key.sealed if key.sealed.startswith(("env:", "file:")) else "encrypted"
 
 
 def report_shown(report: RefreshReport) -> ReportShown:

@@ -8,10 +8,10 @@ from typing import Generic, TypeVar
 from quotaflow.amounts import MICRO
 from quotaflow.control.quotas import QuotaView
 from quotaflow.control.tasks import TaskView
-from quotaflow.edges.http.moments import iso, iso_or_none
 from quotaflow.model import Override, QuotaKind, Reason, Status
 from quotaflow.records import Trace
 from quotaflow.store import TaskSummary
+from quotaflow.timing import iso, iso_or_none
 
 T = TypeVar("T")
 
