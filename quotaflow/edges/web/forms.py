@@ -1,0 +1,108 @@
+"""Forms: text fields to the same shapes that the API takes, and back to the page when something is wrong.
+
+A field left empty is as if it were not there. A checkbox sends `false` from a hidden field before it, so that
+one not ticked is told from one not shown.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from types import NoneType
+from typing import Any, TypeVar, get_args
+from urllib.parse import parse_qsl
+
+from pydantic import ValidationError
+from starlette.requests import Request
+
+from quotaflow.edges.http.bodies import Body
+from quotaflow.edges.http.problems import MalformedJson
+from quotaflow.edges.http.refusals import refusal
+from quotaflow.errors import Conflict, InvalidInput
+
+DO = "do"  # the field that says which of a page's forms this is
+MOST_FIELDS = 100
+REST = ""  # key of what is wrong with no field in particular
+
+Shape = TypeVar("Shape", bound=Body)
+
+
+@dataclass(frozen=True, slots=True)
+class Form:
+    """What was typed: `do` says into which form. `wrong` says in English what is wrong, by field."""
+
+    do: str = ""
+    typed: Mapping[str, str] = field(default_factory=dict)
+    wrong: Mapping[str, str] = field(default_factory=dict)
+
+    def read(self, shape: type[Shape], *, nulls: tuple[str, ...] = ()) -> Shape:
+        """Return it as the body that the API would have got.
+
+        :param nulls: fields that are null when they were left empty, instead of not being there.
+        :raises Wrong: with every field that cannot be taken.
+        """
+        given: dict[str, Any] = {
+            name: text.strip() for name, text in self.typed.items() if text.strip() and name != DO
+        }
+        try:
+            read = shape.model_validate_strings(
+                {name: _plain(shape, name, text) for name, text in given.items()}
+            )
+        except ValidationError as error:
+            raise Wrong(_by_field(error)) from error
+        for name in nulls:
+            if name in self.typed and name not in given:
+                setattr(read, name, None)
+        return read
+
+    def refused(self, wrong: Mapping[str, str]) -> "Form":
+        """Return it with what is wrong."""
+        return Form(self.do, self.typed, wrong)
+
+
+class Wrong(Exception):
+    """A form that cannot be taken; says why, by field."""
+
+    def __init__(self, fields: Mapping[str, str]) -> None:
+        super().__init__("; ".join(fields.values()))
+        self.fields = fields
+
+
+async def form_of(request: Request) -> Form:
+    """Read the form of a request.
+
+    :raises MalformedJson: it is none.
+    """
+    try:
+        body = (await request.body()).decode()
+        pairs = parse_qsl(body, keep_blank_values=True, max_num_fields=MOST_FIELDS, errors="strict")
+    except ValueError as error:
+        raise MalformedJson("the body is not a form in UTF-8") from error
+    typed = dict(pairs)
+    return Form(typed.get(DO, ""), typed)
+
+
+def wrong_of(error: Wrong | InvalidInput | Conflict, names: Callable[[str], bool]) -> Mapping[str, str]:
+    """Say what is wrong by field; `names` tells the fields that the form shows, all else stands above it."""
+    if isinstance(error, Wrong):
+        return {name if names(name) else REST: text for name, text in error.fields.items()}
+    at = getattr(error, "field", None)
+    return {at if at is not None and names(at) else REST: str(error)}
+
+
+def _by_field(error: ValidationError) -> dict[str, str]:
+    found: dict[str, str] = {}
+    for problem in error.errors(include_url=False):
+        refused = refusal([problem])
+        found.setdefault(str(problem["loc"][0]) if problem["loc"] else REST, str(refused))
+    return found
+
+
+def _plain(shape: type[Body], name: str, text: str) -> str:
+    """Drop what people put into numbers to read them: 1,000,000 and 1_000."""
+    known = shape.model_fields.get(name)
+    if known is None:
+        return text
+    kinds = get_args(known.annotation) or (known.annotation,)
+    plain = {getattr(kind, "__origin__", kind) for kind in kinds} - {
+        NoneType
+    }  # of Annotated[float, ...]: float
+    return text.replace(",", "").replace(" ", "") if plain <= {int, float} else text

@@ -1,0 +1,72 @@
+// Figures drawn by uPlot from the JSON that the page carries; colours come from the style.
+"use strict";
+
+const HEIGHT = 180;
+const DAY_S = 86400;
+const HOUR_S = 3600;
+const TIMES = [ // least distance of two marks in seconds, how a mark is written, and where a new day begins
+  [DAY_S, "{MM}-{DD}", null, null, null, null, null, null, 1],
+  [HOUR_S, "{HH}:{mm}", null, null, "\n{MM}-{DD}", null, null, null, 1],
+  [1, "{HH}:{mm}", null, null, "\n{MM}-{DD}", null, null, null, 1],
+];
+const plots = new WeakMap();
+
+function colour(name) {
+  return getComputedStyle(document.documentElement).getPropertyValue(`--${name}`).trim();
+}
+
+function options(figure, drawn) {
+  const soft = colour("soft");
+  const axis = { stroke: soft, grid: { stroke: colour("line"), width: 1 }, ticks: { stroke: colour("line") } };
+  const bars = figure.dataset.bars === "1" ? uPlot.paths.bars({ size: [0.9, 40] }) : undefined;
+  return {
+    width: figure.clientWidth,
+    height: HEIGHT,
+    legend: { show: true, live: true },
+    cursor: { points: { size: 6 } },
+    axes: [{ ...axis, values: TIMES }, { ...axis, size: 60 }],
+    scales: { y: { range: (plot, low, high) => [Math.min(0, low), Math.max(1, high * 1.05)] } },
+    series: [{ value: "{YYYY}-{MM}-{DD} {HH}:{mm}" }, ...drawn.series.map((each) => ({
+      label: each.label, stroke: colour(each.colour), width: 1.5, paths: bars, points: { show: false },
+      fill: bars ? colour(each.colour) : undefined,
+    }))],
+  };
+}
+
+function draw(figure) {
+  const text = figure.querySelector("script").textContent;
+  const before = plots.get(figure);
+  if (before && before.text === text && before.plot.root.isConnected) return;
+  const drawn = JSON.parse(text);
+  const lines = [drawn.times, ...drawn.series.map((each) => each.values)];
+  if (before && before.plot.root.isConnected) {
+    before.plot.setData(lines);
+    before.text = text;
+    return;
+  }
+  plots.set(figure, { text, plot: new uPlot(options(figure, drawn), lines, figure) });
+}
+
+function drawAll() {
+  for (const figure of document.querySelectorAll("figure.chart")) draw(figure);
+}
+
+// What was drawn is not in the page that the server sends: changing the one into the other must leave it.
+Idiomorph.defaults.callbacks.beforeNodeRemoved = (node) => !(node.classList && node.classList.contains("uplot"));
+
+function redraw() {
+  for (const figure of document.querySelectorAll("figure.chart")) {
+    plots.get(figure)?.plot.destroy();
+    plots.delete(figure);
+  }
+  drawAll();
+}
+
+let resizing = null;
+addEventListener("resize", () => {
+  clearTimeout(resizing);
+  resizing = setTimeout(redraw, 150);
+});
+matchMedia("(prefers-color-scheme: dark)").addEventListener("change", redraw);
+document.addEventListener("htmx:afterSettle", drawAll);
+drawAll();

@@ -1,0 +1,132 @@
+"""The Chinese texts of the pages about access tokens, by their English ones."""
+
+TOKENS = {
+    "Customers present an access token to POST /api/consume; it says until when, for how many units and how fast they"
+    " may ask.": "客户向 POST /api/consume 出示访问令牌；令牌决定有效期、可用额度和请求速率。",
+    "Workspace": "工作区",
+    "Email": "邮箱",
+    "What ends it": "到期方式",
+    "any type": "全部类型",
+    "any state": "全部状态",
+    "switched on": "已启用",
+    "switched off": "已停用",
+    "deleted ones too": "包括已删除的",
+    "Filter": "筛选",
+    "New token": "新建令牌",
+    "Your own name for who it is for.": "使用方的名称，由你自定。",
+    "Whom to ask about it; nothing is sent there.": "联系人；不会向此地址发送任何内容。",
+    "Needed for count and hybrid; leave it empty for time.": "次数和混合类型必填；时间类型请留空。",
+    "Needed when it becomes count or hybrid; leave it empty for time.": "改为次数或混合类型时必填；时间类型请留空。",
+    "Create token": "创建令牌",
+    "Type": "类型",
+    "Units left": "剩余额度",
+    "Expires": "到期",
+    "Rate": "速率",
+    "No token is like that.": "没有符合条件的令牌。",
+    "There is no token yet. Make one, and give its secret to who is to use it.": (
+        "还没有令牌。新建一个，并把密文交给使用者。"
+    ),
+    "unlimited": "不限",
+    "in {span}": "{span} 后",
+    "{span} ago": "{span} 前",
+    "{count} a minute": "每分钟 {count} 次",
+    "{count} at once": "一次最多 {count} 次",
+    "Valid": "有效期",
+    "for so many days": "若干天",
+    "until a date": "到指定日期",
+    "for ever": "永久",
+    "Days": "天数",
+    "Only with “for so many days”; they are added to what is left.": "仅用于“若干天”；在剩余时间上累加。",
+    "Date": "日期",
+    "Only with “until a date”; in your time zone, {zone}.": "仅用于“到指定日期”；按你的时区 {zone}。",
+    "time: it counts no units": "时间：不计额度",
+    "count: its units are used up": "次数：额度用完为止",
+    "hybrid: time or units, whichever is first": "混合：时间或额度，先到为准",
+    "Requests a minute": "每分钟请求数",
+    "Leave it empty for no limit.": "留空表示不限。",
+    "Requests at once": "一次请求数",
+    "as many as a minute has": "与每分钟请求数相同",
+    "Only with a limit of requests a minute.": "仅在设置了每分钟请求数时有效。",
+    # the one page with the secret
+    "The token is made": "令牌已创建",
+    "Copy its secret now: it is shown this once, and nobody can show it again.": (
+        "请立即复制密文：仅显示这一次，之后任何人都无法再次查看。"
+    ),
+    "Copy": "复制",
+    "Copied": "已复制",
+    "It is for {email} of {workspace}. Whoever has it sends it as “Authorization: Bearer …” to POST /api/consume.": (
+        "使用方：{workspace} 的 {email}。使用时以“Authorization: Bearer …”发送到 POST /api/consume。"
+    ),
+    "Look at the token": "查看令牌",
+    # one token
+    "off": "已停用",
+    "deleted": "已删除",
+    "Valid until": "有效期至",
+    "Made": "创建时间",
+    "Deleted": "删除时间",
+    "Name of the token in the API": "令牌在 API 中的名称",
+    "Redis cannot be asked now: this is what was known last.": "目前无法访问 Redis：显示的是最后已知的数据。",
+    "Switch off": "停用",
+    "Switch on": "启用",
+    "End now": "立即到期",
+    "End it": "确认到期",
+    "It expires at once and loses the units it has left. Its ledger stays.": (
+        "令牌立即到期，剩余额度清零。账本保留。"
+    ),
+    "Whoever has it is refused from now on, and it cannot be brought back. Its ledger stays.": (
+        "此后持有者会被拒绝，且无法恢复。账本保留。"
+    ),
+    "With “reset to the total” they are the new total; empty keeps it.": (
+        "选择“重置为总额度”时即新的总额度；留空则不变。"
+    ),
+    "Change until when it is valid": "修改有效期",
+    "Consumption": "消耗",
+    "24 hours": "24 小时",
+    "30 days": "30 天",
+    "Units per half hour": "每半小时额度",
+    "Units per day": "每天额度",
+    "charged, less what went back": "扣除（减去退还）",
+    "Ledger": "账本",
+    "all": "全部",
+    "What happened": "事件",
+    "Left after it": "之后余额",
+    "Request": "请求",
+    "How the work ended": "工作结果",
+    "given back": "已退还",
+    "Give back": "退还",
+    "Download": "下载",
+    "Nothing is written here. Each charge, refund and recharge of the token is, with what it had afterwards.": (
+        "这里没有记录。令牌的每次扣除、退还和充值都会记在这里，并附上之后的余额。"
+    ),
+    "The token is recharged.": "令牌已充值。",
+    "The token is switched on.": "令牌已启用。",
+    "The token is switched off.": "令牌已停用。",
+    "The token has expired.": "令牌已到期。",
+    "This was given back before; nothing has changed.": "此前已退还；没有变化。",
+    "{amount} units went back to the token.": "已向令牌退还 {amount} 额度。",
+    "The token is deleted: it is refused from now on.": "令牌已删除：此后会被拒绝。",
+    # what the ledger says happened
+    "ledger:init": "创建",
+    "ledger:consume": "扣除",
+    "ledger:refund": "退还",
+    "ledger:recharge": "充值",
+    "ledger:set": "设置余额",
+    "ledger:reset": "重置",
+    "ledger:expire": "到期",
+    "ledger:adjust": "调整",
+    "ledger:gap": "未记录的变动",
+    "ledger:orphan": "迟到的扣除",
+    # what is wrong with what was typed
+    "specific_date must be in the future with operation set": "选择“到指定日期”时，日期必须在将来",
+    "days is for operation add": "天数仅用于“若干天”",
+    "specific_date is for operation set": "日期仅用于“到指定日期”",
+    "a token of type time counts no units: leave total_quota out": "时间类型的令牌不计额度：请留空",
+    "a token of type time counts no units": "时间类型的令牌不计额度",
+    "a hybrid token needs an end: operation add with days, or set with specific_date": (
+        "混合类型的令牌需要期限：请选择“若干天”或“到指定日期”"
+    ),
+    "rate_limit_burst needs rate_limit_per_minute": "设置一次请求数之前，需要先设置每分钟请求数",
+    "email must be an address like name@example.com": "邮箱应形如 name@example.com",
+    "email must not contain spaces or control characters": "邮箱不能包含空格或控制字符",
+    "total_quota is changed by recharging": "额度通过充值修改",
+}

@@ -1,0 +1,191 @@
+"""The pages about quotas: what a person does there holds, and what is wrong is said beside its field."""
+
+import re
+from urllib.parse import quote
+
+import httpx
+import pytest
+
+from tests.http.house import House
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+EVIL = "\"><img src=x onerror=alert(1)><script>alert('x')</script>"
+
+
+def at(quota_id: str) -> str:
+    return f"/quotas/{quote(quota_id, safe='')}"
+
+
+async def do(client: httpx.AsyncClient, path: str, do: str, **fields: str) -> httpx.Response:
+    return await client.post(path, data={"do": do, **fields})
+
+
+async def test_a_quota_is_created_with_a_rate_per_minute(house: House, signed_in: httpx.AsyncClient) -> None:
+    answer = await do(signed_in, "/quotas", "bucket", id="page/1", capacity="1,000", rate="90", per="m")
+    assert (answer.status_code, answer.headers["location"]) == (303, at("page/1"))
+    made = await house.qf.quotas.get("page/1")
+    assert (made.quota.capacity, made.quota.refill_rate, made.quota.max_concurrent) == (1000, 1.5, None)
+    shown = await signed_in.get(at("page/1"))
+    assert "The quota page/1 is in force." in shown.text
+    assert "1,000</b> / 1,000" in shown.text
+    again = await signed_in.get(at("page/1"))
+    assert "is in force" not in again.text
+
+
+async def test_a_prepaid_quota_is_created_and_recharged(house: House, signed_in: httpx.AsyncClient) -> None:
+    made = await do(
+        signed_in, "/quotas", "allowance", id="budget", total="100", reset_cron="0 0 1 * *", mirrors=""
+    )
+    assert made.status_code == 303, made.text
+    assert (await do(signed_in, at("budget"), "recharge", operation="add", amount="50")).status_code == 303
+    level = (await house.qf.quotas.get("budget")).level
+    assert level is not None
+    assert level.remaining == 150
+
+
+@pytest.mark.parametrize(
+    ("do_", "fields", "field", "english", "chinese"),
+    [
+        ("bucket", {"id": "bad"}, "capacity", "capacity is missing", "缺少 capacity"),
+        (
+            "bucket",
+            {"id": "bad", "capacity": "ten", "rate": "1"},
+            "capacity",
+            "capacity must be a number",
+            "capacity 必须是数字",
+        ),
+        (
+            "bucket",
+            {"id": "bad", "capacity": "1", "rate": "x"},
+            "rate",
+            "rate must be a number",
+            "rate 必须是数字",
+        ),
+        ("bucket", {"id": "", "capacity": "1", "rate": "1"}, "id", "id is missing", "缺少 id"),
+        ("allowance", {"id": "bad"}, "total", "total is missing", "缺少 total"),
+    ],
+)
+async def test_what_is_wrong_stands_beside_its_field_and_what_was_typed_is_kept(
+    signed_in: httpx.AsyncClient, do_: str, fields: dict[str, str], field: str, english: str, chinese: str
+) -> None:
+    for language, told in (("en", english), ("zh-CN", chinese)):
+        answer = await signed_in.post(
+            "/quotas",
+            data={"do": do_, "capacity": "", "total": "", **fields},
+            headers={"accept-language": language},
+        )
+        assert answer.status_code == 422
+        beside = re.search(rf'id="{do_}-{field}-note">([^<]+)<', answer.text)
+        assert beside is not None
+        assert beside[1] == told
+        for name, typed in fields.items():
+            assert re.search(rf'name="{name}"[^>]* value="{typed}"', answer.text)
+
+
+async def test_a_cron_that_cannot_be_read_is_said_beside_its_field(signed_in: httpx.AsyncClient) -> None:
+    answer = await do(signed_in, "/quotas", "allowance", id="bad", total="1", reset_cron="61 * * * *")
+    assert answer.status_code == 422
+    assert re.search(r'id="allowance-reset_cron-note">[^<]*61', answer.text)
+
+
+async def test_a_taken_id_is_said_above_the_form(house: House, signed_in: httpx.AsyncClient) -> None:
+    await house.quota("taken")
+    answer = await do(signed_in, "/quotas", "bucket", id="taken", capacity="1", rate="1")
+    assert answer.status_code == 422
+    assert re.search(r'class="wrong" role="alert">[^<]*taken', answer.text)
+
+
+async def test_a_quota_is_edited_switched_refilled_and_deleted(
+    house: House, signed_in: httpx.AsyncClient
+) -> None:
+    await house.quota("whole", 10, 0, max_concurrent=3)
+    edited = await do(signed_in, at("whole"), "edit", capacity="20", rate="2", per="s", max_concurrent="")
+    assert edited.status_code == 303
+    quota = (await house.qf.quotas.get("whole")).quota
+    assert (quota.capacity, quota.refill_rate, quota.max_concurrent) == (20, 2, None)
+    await do(signed_in, at("whole"), "disable")
+    assert not (await house.qf.quotas.get("whole")).quota.enabled
+    await do(signed_in, at("whole"), "enable")
+    assert (await house.qf.quotas.get("whole")).quota.enabled
+    await house.qf.acquire("whole", 15)
+    await do(signed_in, at("whole"), "refill")
+    level = (await house.qf.quotas.get("whole")).level
+    assert level is not None
+    assert level.remaining == 20
+    assert (await do(signed_in, at("whole"), "remove")).headers["location"] == "/quotas"
+    assert (await signed_in.get(at("whole"))).status_code == 404
+
+
+async def test_a_key_gets_a_bucket_of_its_own_and_loses_it(
+    house: House, signed_in: httpx.AsyncClient
+) -> None:
+    await house.quota("keyed")
+    wrong = await do(signed_in, at("keyed"), "override", key="", capacity="5", rate="60", per="m")
+    assert wrong.status_code == 422
+    made = await do(signed_in, at("keyed"), "override", key="c/42", capacity="5", rate="60", per="m")
+    assert made.status_code == 303
+    (override,) = await house.qf.quotas.overrides("keyed")
+    assert (override.key, override.capacity, override.refill_rate) == ("c/42", 5, 1)
+    await do(signed_in, at("keyed"), "drop_override", key="c/42")
+    assert await house.qf.quotas.overrides("keyed") == []
+
+
+async def test_a_change_is_shown_before_and_after_and_taken_back(
+    house: House, signed_in: httpx.AsyncClient
+) -> None:
+    await house.quota("moody", 10, 1)
+    await do(signed_in, at("moody"), "edit", capacity="30", rate="1", per="s")
+    page = (await signed_in.get(at("moody"))).text
+    assert "<del>10.0</del>" in page
+    assert "<ins>30.0</ins>" in page
+    newest = re.search(r'name="entry" value="([^"]+)"', page)
+    assert newest is not None
+    assert (await do(signed_in, at("moody"), "undo", entry=newest[1])).status_code == 303
+    assert (await house.qf.quotas.get("moody")).quota.capacity == 10
+    twice = await do(signed_in, at("moody"), "undo", entry=newest[1])
+    assert twice.status_code == 422
+    assert "undone already" in twice.text
+
+
+async def test_a_hostile_name_is_text(house: House, signed_in: httpx.AsyncClient) -> None:
+    await house.quota(EVIL)
+    for path in ("/quotas", at(EVIL), f"/quotas?q={quote(EVIL)}"):
+        page = (await signed_in.get(path)).text
+        assert EVIL not in page
+        assert "<img src=x" not in page
+        assert "&lt;script&gt;" in page
+
+
+async def test_a_search_finds_by_id_and_name_and_pages_keep_it(
+    house: House, signed_in: httpx.AsyncClient
+) -> None:
+    for number in range(52):
+        await house.quota(f"many_{number:02d}", name=f"Lot {number}%")
+    first = (await signed_in.get("/quotas?q=MANY_")).text
+    assert 'href="/quotas/many_49"' in first
+    assert 'href="/quotas/many_50"' not in first
+    following = re.search(r'href="(/quotas\?q=MANY_&amp;cursor=[^"]+)"', first)
+    assert following is not None
+    second = (await signed_in.get(following[1].replace("&amp;", "&"))).text
+    assert 'href="/quotas/many_51"' in second
+    assert "Lot 7%" in (await signed_in.get("/quotas?q=lot 7%25")).text
+    assert "No quota has" in (await signed_in.get("/quotas?q=nothing-like-this")).text
+
+
+async def test_a_viewer_sees_no_forms_and_changes_nothing(house: House, viewing: httpx.AsyncClient) -> None:
+    await house.quota("watched")
+    before = await house.written()
+    page = (await viewing.get(at("watched"))).text
+    assert 'name="do"' not in page
+    for act in ("edit", "disable", "refill", "remove", "override"):
+        assert (await do(viewing, at("watched"), act, key="k", capacity="1", rate="1")).status_code == 403
+    assert (await do(viewing, "/quotas", "bucket", id="x", capacity="1", rate="1")).status_code == 403
+    assert await house.written() == before
+
+
+async def test_an_unknown_act_is_refused_on_a_page(house: House, signed_in: httpx.AsyncClient) -> None:
+    await house.quota("calm")
+    answer = await do(signed_in, at("calm"), "explode")
+    assert answer.status_code == 422
+    assert "not known here" in answer.text
