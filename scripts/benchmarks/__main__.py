@@ -6,7 +6,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from benchmarks import decide, flush, http, keys, ledger, refresh, schedule
+from benchmarks import decide, flush, http, keys, ledger, pages, refresh, schedule
 
 OTHERS: dict[str, tuple[str, Callable[..., int]]] = {
     "decide": ("decisions per second, beside three limiters and a bare EVALSHA", decide.run),
@@ -14,6 +14,7 @@ OTHERS: dict[str, tuple[str, Callable[..., int]]] = {
     "http": ("POST /api/quotas/{id}/acquire under wrk", http.run),
     "ledger": ("charges with the full ledger, a million rows already there", ledger.run),
     "keys": ("memory of Redis for a million buckets", keys.run),
+    "pages": ("the pages in a browser, with 10,000 traces and 1,000 quotas", pages.run),
     "refresh": ("balances of 100 and 1,000 upstream keys, beside one key after the other", refresh.run),
 }
 

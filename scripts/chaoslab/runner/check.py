@@ -167,9 +167,7 @@ def rates(seen: Seen) -> Iterator[str]:
 def quotas(seen: Seen) -> Iterator[str]:
     """The shared quota was never exceeded: its units are taken by the grant, and bodies begin soon after it."""
     begun = [
-        body.began
-        for body in seen.bodies
-        if kind_of(body.task).quota == SMALL and not seen.thawed(body)
+        body.began for body in seen.bodies if kind_of(body.task).quota == SMALL and not seen.thawed(body)
     ]
     yield from too_often(begun, REFILL, CAPACITY, BUSY_S)
 
