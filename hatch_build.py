@@ -23,7 +23,7 @@ STAMP = ".lock"  # checksum of the lock file that the libraries beside it come f
 FILES = {
     "htmx.min.js": "htmx.org/dist/htmx.min.js",
     "htmx.LICENSE.txt": "htmx.org/LICENSE",
-    "idiomorph-ext.min.js": "idiomorph/dist/idiomorph-ext.min.js",
+    "idiomorph.min.js": "idiomorph/dist/idiomorph.min.js",
     "idiomorph.LICENSE.txt": "idiomorph/LICENSE",
     "uPlot.iife.min.js": "uplot/dist/uPlot.iife.min.js",
     "uPlot.min.css": "uplot/dist/uPlot.min.css",

@@ -137,7 +137,6 @@ async def test_a_page_without_its_libraries_says_so_and_loads_none(
         render._environment.cache_clear()
     assert "built without its browser libraries" in page
     assert not any(name in page for name in LIBRARIES)
-    assert "hx-get" not in page
 
 
 async def test_our_own_files_are_all_there() -> None:

@@ -137,7 +137,7 @@ async def test_a_run_that_is_not_recorded_yet_is_waited_for(
     now_us = house.qf._base.clock.wall_us()
     young = await signed_in.get(f"/traces/{now_us:014x}-a1b2c3-000001")
     assert (young.status_code, "not recorded yet" in young.text) == (200, True)
-    assert re.search(r'<section id="run"[^>]* hx-get="/traces/', young.text)
+    assert re.search(r'<section id="run" class="live"', young.text)
     for run_id in (
         f"{now_us - 3_600 * MICRO:014x}-a1b2c3-000001",
         "nobody",
@@ -145,7 +145,7 @@ async def test_a_run_that_is_not_recorded_yet_is_waited_for(
     ):
         gone = await signed_in.get(f"/traces/{run_id}")
         assert (gone.status_code, "No run with this id" in gone.text) == (404, True)
-        assert "hx-get=" not in gone.text
+        assert 'class="live"' not in gone.text
         assert "<script>alert" not in gone.text
 
 

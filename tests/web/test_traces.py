@@ -83,7 +83,7 @@ async def test_fifty_runs_are_shown_newest_first_and_older_ones_by_a_link(
     for pages in (1, 2, 3):
         answer = await signed_in.get(path)
         seen += re.findall(r'<tr id="run-([^"]+)"', answer.text)
-        assert ("hx-get=" in answer.text.split('<section id="runs"')[1].split(">")[0]) == (pages == 1)
+        assert ('class="live"' in answer.text.split('<section id="runs"')[1].split(">")[0]) == (pages == 1)
         assert ("data-pause=" in answer.text) == (pages == 1)
         path = unescape(next((link for link in LINK.findall(answer.text) if "cursor=" in link), ""))
         assert bool(path) == (pages < 3)

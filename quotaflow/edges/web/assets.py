@@ -14,8 +14,8 @@ from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 
 HERE = Path(__file__).parent
-OURS = ("style.css", "app.js", "live.js", "charts.js", "keys.js", "icon.svg")
-LIBRARIES = ("htmx.min.js", "idiomorph-ext.min.js", "uPlot.iife.min.js", "uPlot.min.css")
+OURS = ("style.css", "app.js", "regions.js", "live.js", "charts.js", "keys.js", "icon.svg")
+LIBRARIES = ("htmx.min.js", "idiomorph.min.js", "uPlot.iife.min.js", "uPlot.min.css")
 TYPES = {".css": "text/css; charset=utf-8", ".js": "text/javascript; charset=utf-8", ".svg": "image/svg+xml"}
 FOR_EVER = "public, max-age=31536000, immutable"
 MARK = 12  # hex digits of the hash

@@ -69,4 +69,5 @@ addEventListener("resize", () => {
 });
 matchMedia("(prefers-color-scheme: dark)").addEventListener("change", redraw);
 document.addEventListener("htmx:afterSettle", drawAll);
+document.addEventListener("quotaflow:put", drawAll);
 drawAll();

@@ -1,19 +1,13 @@
-// One stream of events tells that there is something new; the regions of the page then fetch themselves.
+// One stream of events tells that there is something new; the regions of the page are then fetched (regions.js).
 // Nobody looks, nothing is fetched: a hidden tab lets go of its stream, and takes it up when it is seen again.
 "use strict";
 
 const EVENTS = "/api/events";
-const REST_MS = 1000; // between two refreshes
 const AGAIN_MS = [1000, 2000, 4000, 8000]; // before trying again to connect
 const BANNER_MS = 1500; // a connection that is back by then was never gone for the reader
 let source = null;
 let failures = 0;
-let paused = false;
-let missed = false;
-let last = 0;
-let planned = null;
 let warning = null;
-let going = 0; // requests of the reader: links and forms
 
 function isPage() {
   return document.querySelector("header") !== null; // not where one signs in
@@ -22,8 +16,8 @@ function isPage() {
 function tell(state) {
   for (const button of document.querySelectorAll("[data-pause]")) {
     button.hidden = false;
-    button.textContent = paused ? button.dataset.go : button.dataset.pause;
-    button.setAttribute("aria-pressed", String(paused));
+    button.textContent = regions.paused ? button.dataset.go : button.dataset.pause;
+    button.setAttribute("aria-pressed", String(regions.paused));
   }
   const element = document.getElementById("live-state");
   if (!element) return;
@@ -32,46 +26,7 @@ function tell(state) {
 }
 
 function current() {
-  return failures ? "lost" : paused ? "paused" : "on";
-}
-
-function isRegion(element) {
-  return element.matches('section[hx-trigger^="live"]');
-}
-
-function mustWait() {
-  return paused || document.hidden || going > 0;
-}
-
-// What the reader asked for comes first: what a region would show may be gone by then.
-document.addEventListener("htmx:beforeRequest", (event) => {
-  if (!isRegion(event.target)) going += 1;
-});
-
-document.addEventListener("htmx:afterRequest", (event) => {
-  if (isRegion(event.target)) return;
-  going = Math.max(0, going - 1);
-  if (missed) refresh();
-});
-
-// A region keeps what it shows when its page cannot be had: the banner or the next refresh says what is wrong.
-document.addEventListener("htmx:beforeSwap", (event) => {
-  if (!isRegion(event.detail.requestConfig.elt)) return;
-  missed ||= mustWait();
-  if (mustWait() || event.detail.xhr.status >= 400) event.detail.shouldSwap = false;
-});
-
-function refresh() {
-  if (mustWait()) missed = true;
-  else planned ??= setTimeout(fetchRegions, Math.max(0, last + REST_MS - Date.now()));
-}
-
-function fetchRegions() {
-  planned = null;
-  missed = mustWait();
-  if (missed) return;
-  last = Date.now();
-  htmx.trigger(document.body, "live");
+  return failures ? "lost" : regions.paused ? "paused" : "on";
 }
 
 function lost() {
@@ -90,7 +45,7 @@ function found() {
   const wasLost = failures > 0;
   failures = 0;
   tell(current());
-  if (wasLost || missed) refresh();
+  if (wasLost || regions.missed) refresh();
 }
 
 function connect() {
@@ -105,7 +60,7 @@ document.addEventListener("visibilitychange", () => {
   if (document.hidden) {
     source?.close();
     source = null;
-    missed = true;
+    regions.missed = true;
   } else connect();
 });
 
@@ -114,9 +69,9 @@ document.addEventListener("click", (event) => {
 });
 
 document.addEventListener("quotaflow:pause", () => {
-  paused = !paused;
+  regions.paused = !regions.paused;
   tell(current());
-  if (!paused && missed) refresh();
+  if (!regions.paused && regions.missed) refresh();
 });
 
 document.addEventListener("htmx:afterSettle", () => {
