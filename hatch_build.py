@@ -1,8 +1,8 @@
 """Build hook: brings the browser libraries of the pages into the package; they are never in git.
 
 What npm fetches is what package-lock.json names, with its checksums. Node comes from PyPI, as a wheel that only the
-build sees. Without network, or with QUOTAFLOW_BUILD_PLAIN set, the build goes on without the libraries: the program
-finds none and gives plain pages.
+build sees. Without network, without that wheel (pip --no-build-isolation installs none), or with QUOTAFLOW_BUILD_PLAIN
+set, the build goes on without the libraries: the program finds none and gives plain pages.
 """
 
 import os
@@ -52,7 +52,7 @@ class VendorHook(BuildHookInterface[BuilderConfig]):
             )  # libraries of another lock would meet pages of this one
             try:
                 _fetch(Path(self.root), self._vendor, self._wanted)
-            except (OSError, subprocess.SubprocessError) as error:
+            except (ImportError, OSError, subprocess.SubprocessError) as error:
                 shutil.rmtree(self._vendor, ignore_errors=True)
                 self.app.display_warning(
                     f"building without browser libraries, pages are plain: {_said(error)}"

@@ -50,6 +50,8 @@ class Act(StrEnum):
     REMOVE = "remove"
     REFILL = "refill"
     RECHARGE = "recharge"
+    REFUND = "refund"
+    CANCEL = "cancel"
 
 
 class Subject(StrEnum):
@@ -58,6 +60,7 @@ class Subject(StrEnum):
     QUOTA = "quota"
     OVERRIDE = "override"  # its id: quota id, a line break, key
     TASK = "task"
+    RUN = "run"
     TOKEN = "token"  # noqa: S105  a word
     UPSTREAM_KEY = "upstream_key"
     OPERATOR = "operator"
@@ -69,7 +72,7 @@ class AuditEntry:
 
     `id` begins with its moment, so that ids are in the order of time. `before` and `after` are JSON objects as text:
     what of the subject changed, in the words and units of the API; None where it did not exist. `undoes`: the id of
-    the entry whose change this one took back.
+    the entry whose change this one took back. `kept`: what undoing it needs and no page shows.
     """
 
     id: str
@@ -81,6 +84,7 @@ class AuditEntry:
     before: str | None = None
     after: str | None = None
     undoes: str | None = None
+    kept: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -36,6 +36,7 @@ CREATE TABLE admin_audit (
 	"before" TEXT, 
 	"after" TEXT, 
 	undoes VARCHAR(64), 
+	kept TEXT, 
 	CONSTRAINT pk_admin_audit PRIMARY KEY (id), 
 	CONSTRAINT uq_admin_audit_undoes UNIQUE (undoes)
 );
@@ -246,4 +247,4 @@ CREATE TABLE alembic_version (
 	CONSTRAINT alembic_version_pkc PRIMARY KEY (version_num)
 );
 
-INSERT INTO alembic_version (version_num) VALUES ('0007');
+INSERT INTO alembic_version (version_num) VALUES ('0008');

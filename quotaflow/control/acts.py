@@ -1,8 +1,9 @@
 """What people do in Redis, written down beside what they change in SQL."""
 
 from quotaflow.amounts import MICRO
+from quotaflow.control.charges import Refund
 from quotaflow.errors import Unavailable
-from quotaflow.ledger import Change
+from quotaflow.ledger import TOKEN_PREFIX, Change
 from quotaflow.log import Event, get_logger
 from quotaflow.operators import Act, Subject, by_of
 from quotaflow.store import Fields, Store
@@ -23,15 +24,25 @@ async def note_act(
     """Write down what a person did in Redis, where it is done already; while SQL is away only the log says it.
 
     :param of: the kind and the id of the subject.
-    :param held: what it had before, and has now; the same: nothing happened.
+    :param held: what it had before, and has now; nothing while Redis could not tell.
     """
     by, (before, after) = by_of(actor), held
-    if by is None or before == after:
+    if by is None:
         return
     try:
         await store.note_act(by, act, *of, before, {**after, **details})
     except Unavailable as error:
         log.warning(Event.STORE_AWAY, error=str(error), act=act, kind=of[0], subject_id=of[1], actor=actor)
+
+
+async def note_back(store: Store, actor: str | None, act: Act, given: Refund) -> None:
+    """Write down that a person gave units of a request back, unless that had been done before."""
+    if given.repeated:
+        return
+    of = given.request.subject
+    kind = Subject.TOKEN if of.startswith(TOKEN_PREFIX) else Subject.QUOTA
+    details = {"request_id": given.request.request_id, "amount": given.amount}
+    await note_act(store, actor, act, (kind, of), ({}, {}), **details)
 
 
 def operation_of(change: Change) -> str:

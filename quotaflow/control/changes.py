@@ -15,6 +15,7 @@ UNDOABLE_KINDS = (Subject.QUOTA, Subject.OVERRIDE, Subject.TASK)
 UNDOABLE_ACTS = (Act.CREATE, Act.CHANGE, Act.REMOVE)
 LATER_MAX = 1_000  # changes that are looked through for the one that stands in the way
 PACE = ("capacity", "refill_rate")
+NOT_OWN = ("kind", "overrides", "remaining")  # of a removed quota: what is no field of its definition
 
 
 def can_undo(entry: AuditEntry) -> bool:
@@ -72,7 +73,7 @@ class ChangeDesk:
         if fields is None:
             await self._quotas.remove(entry.subject_id, actor=by)
         elif entry.act is Act.REMOVE:
-            await self._quotas.create(*_quota_of(fields), actor=by)
+            await self._quotas.create(*_quota_of(fields), remaining=fields.get("remaining"), actor=by)
         else:
             await self._quotas.change(entry.subject_id, actor=by, **fields)
 
@@ -122,7 +123,7 @@ def _touch(entry: AuditEntry, other: AuditEntry) -> bool:
 
 def _quota_of(fields: Fields) -> tuple[Quota, list[Override]]:
     """Make the quota that was removed, and its overrides."""
-    own = {field: value for field, value in fields.items() if field not in ("kind", "overrides")}
+    own = {field: value for field, value in fields.items() if field not in NOT_OWN}
     quota = make_quota(kind=QuotaKind(fields["kind"]), **own)
     keys = [
         Override(quota.id, key, *(amount_micro(pace[field], field=field) for field in PACE))

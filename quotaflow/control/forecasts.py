@@ -21,11 +21,15 @@ Point = tuple[int, float]  # moment in microseconds, units left
 
 
 class NearEnd(NamedTuple):
-    """A quota that is nearly used up: which part of it is left, and when nothing will be, None for not soon."""
+    """A quota that is nearly used up: which part of it is left, and when nothing will be, None for not soon.
+
+    `is_known`: it was watched for long enough to tell.
+    """
 
     view: QuotaView
     share: float
     ends_us: int | None
+    is_known: bool
 
 
 def runs_out(points: Sequence[Point], remaining: float, now_us: int, kind: QuotaKind) -> int | None:
@@ -39,7 +43,7 @@ def runs_out(points: Sequence[Point], remaining: float, now_us: int, kind: Quota
         return now_us
     known = [*points, (now_us, remaining)]
     took_us = now_us - known[0][0]
-    if took_us < LEAST_US:
+    if not has_pace(points, now_us):
         return None
     if kind is QuotaKind.ALLOWANCE:
         lost = sum(max(0.0, earlier - later) for (_, earlier), (_, later) in pairwise(known))
@@ -48,6 +52,11 @@ def runs_out(points: Sequence[Point], remaining: float, now_us: int, kind: Quota
     if lost * FURTHEST_US <= remaining * took_us:
         return None
     return now_us + round(remaining / lost * took_us)
+
+
+def has_pace(points: Sequence[Point], now_us: int) -> bool:
+    """Say whether the levels reach back far enough to tell a pace."""
+    return bool(points) and now_us - points[0][0] >= LEAST_US
 
 
 def points_of(minutes: Sequence[MinuteFigures], now_us: int) -> list[Point]:
@@ -84,7 +93,7 @@ def near_their_end(
         if ends_us is not None and ends_us - now_us > SOON_US:
             ends_us = None
         if ends_us is not None or share < LOWEST:
-            near.append(NearEnd(view, share, ends_us))
+            near.append(NearEnd(view, share, ends_us, has_pace(points, now_us)))
     return sorted(near, key=_urgency)
 
 

@@ -97,10 +97,10 @@ class OperatorDesk:
 
     # Sessions
 
-    async def sign_in(self, token: str | bytes, now_us: int) -> str | None:
+    async def sign_in(self, token: str | bytes) -> str | None:
         """Open a session of 12 hours and return its secret; None when nobody has this token."""
         operator = await self.identify(token)
-        return None if operator is None else await self._open(operator, hash_of(token), now_us)
+        return None if operator is None else await self._open(operator, hash_of(token))
 
     async def of_session(self, session_secret: str) -> Operator | None:
         """Return whose session this is; None when it has ended, or the token it was opened with is no longer valid."""
@@ -141,12 +141,12 @@ class OperatorDesk:
         until_s = self._links.pop(hash_of(code), 0.0)
         if self._admin_hash is None or self._clock.mono_s() >= until_s:
             return None
-        return await self._open(ADMINISTRATOR, self._admin_hash, self._clock.wall_us())
+        return await self._open(ADMINISTRATOR, self._admin_hash)
 
     # Within
 
-    async def _open(self, operator: Operator, token_hash: str, now_us: int) -> str:
-        session_secret = self._random_text()
+    async def _open(self, operator: Operator, token_hash: str) -> str:
+        session_secret, now_us = self._random_text(), self._clock.wall_us()
         expires_us = now_us + SESSION_S * 1_000_000
         await self._store.open_session(Session(hash_of(session_secret), token_hash, now_us, expires_us))
         log.info(Event.OPERATOR_SIGNED_IN, operator_id=operator.id, name=operator.name)

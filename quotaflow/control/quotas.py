@@ -7,6 +7,7 @@ from typing import Any
 
 from quotaflow.amounts import amount_micro, check_id, prepaid_micro, slot_count
 from quotaflow.control.acts import note_act, operation_of, units
+from quotaflow.control.enforcing import Enforcer, Left
 from quotaflow.control.token_terms import change_micro
 from quotaflow.errors import ConfigError, InvalidCron, InvalidInput, NotFound, Unavailable
 from quotaflow.ledger import Change
@@ -15,7 +16,7 @@ from quotaflow.log import Event, get_logger
 from quotaflow.model import Level, Override, Quota, QuotaKind, check_mirror, foreign_fields
 from quotaflow.operators import Act, Actor, Subject, by_of
 from quotaflow.schedule.cron import load_zone, parse
-from quotaflow.store import Fields, Store
+from quotaflow.store import UNKNOWN, Fields, Store
 
 log = get_logger(room="quotas")
 
@@ -50,7 +51,7 @@ class QuotaDesk:
         self._store = store
         self._state = state
         self._providers = providers
-        self._pending: set[str] = set()
+        self._enforcer = Enforcer(store, state)
 
     async def declare(self, quotas: Sequence[Quota]) -> None:
         """Apply the configuration's quotas where their text changed, and put all of SQL's into force."""
@@ -71,15 +72,27 @@ class QuotaDesk:
             await self._state.define(quota)
 
     async def create(
-        self, quota: Quota, keys: Sequence[Override] = (), *, actor: Actor | None = None
+        self,
+        quota: Quota,
+        keys: Sequence[Override] = (),
+        *,
+        remaining: float | str | None = None,
+        actor: Actor | None = None,
     ) -> QuotaView:
         """Add a quota, and what keys of it have of their own.
 
+        :param remaining: what a prepaid one that comes back had left; UNKNOWN or None: it begins with its total.
         :param actor: the person who does this, for the record of changes; None when it is not a person.
         :raises Conflict: its id or name is taken. :raises InvalidInput: naming the field.
         """
         self._check(quota)
-        return await self._in_force(await self._store.insert_quota(quota, keys, by=by_of(actor)), keys)
+        by = by_of(actor)
+        left = None
+        if by is not None and isinstance(remaining, float):
+            left = Left(prepaid_micro(remaining, field="remaining"), f"undo-{by.undoes}", by.actor)
+        made = await self._store.insert_quota(quota, keys, remaining=remaining, by=by)
+        await self._enforcer.define(made, keys, left)
+        return await self._told(made)
 
     async def change(
         self,
@@ -119,16 +132,26 @@ class QuotaDesk:
             by=by_of(actor),
             **removable,
         )
-        return await self._in_force(changed)
+        if changed.version == quota.version:  # nothing differs
+            return await self._view(quota)
+        await self._enforcer.define(changed)
+        return await self._told(changed)
 
     async def remove(self, quota_id: str, *, actor: Actor | None = None) -> None:
-        """Delete a quota; its history stays.
+        """Delete a quota; its history stays. What a prepaid one had left is written down, to be given back by an undo.
+
+        While Redis is away nobody knows that: the entry says UNKNOWN, and an undo begins with the total. Of a mirror
+        the provider says it.
 
         :raises NotFound: no such quota.
         """
-        quota = await self._store.get_quota(quota_id)
-        await self._store.delete_quota(quota_id, by=by_of(actor))
-        await self._state.forget(quota)
+        view = await self.get(quota_id)
+        remaining: float | str | None = None
+        if view.quota.kind is QuotaKind.ALLOWANCE and view.quota.mirrors is None:
+            remaining = UNKNOWN if view.level is None else view.level.remaining
+        await self._store.delete_quota(quota_id, remaining=remaining, by=by_of(actor))
+        await self._enforcer.forget(view.quota)
+        log.info(Event.QUOTA_CHANGED, quota_id=quota_id, change="removed")
 
     async def refill(self, quota_id: str, *, actor: str | None = None) -> QuotaView:
         """Fill a quota to its capacity at once, a prepaid one to its total."""
@@ -194,12 +217,7 @@ class QuotaDesk:
             amount_micro(refill_rate, field="refill_rate"),
         )
         await self._store.put_override(override, by=by_of(actor))
-        self._pending.add(override.quota_id)
-        try:
-            await self._state.override(override)
-            self._pending.discard(override.quota_id)
-        except Unavailable as error:  # SQL has it: it comes into force when Redis is back
-            log.warning(Event.REDIS_AWAY, error=str(error), quota_id=quota_id)
+        await self._enforcer.override(override)
         log.info(Event.QUOTA_CHANGED, quota_id=quota_id, key=key)
         return override
 
@@ -211,10 +229,7 @@ class QuotaDesk:
         key = check_id(key, field="key")
         if not any(override.key == key for override in await self._store.overrides(quota_id)):
             raise NotFound(f'quota "{quota_id}" has no override for the key "{key}"')
-        await self._state.drop_override(quota_id, key)  # first: while Redis is away nothing changes
-        self._pending.add(quota_id)  # should SQL not take it, the next look puts it into force again
-        await self._store.remove_override(quota_id, key, by=by_of(actor))
-        self._pending.discard(quota_id)
+        await self._enforcer.drop_override(quota_id, key, by=by_of(actor))
         log.info(Event.QUOTA_CHANGED, quota_id=quota_id, key=key)
 
     async def overrides(self, quota_id: str) -> list[Override]:
@@ -260,12 +275,7 @@ class QuotaDesk:
 
     async def settle(self) -> None:
         """Put into force what Redis could not take when it was changed."""
-        for quota_id in list(self._pending):
-            with contextlib.suppress(NotFound):  # somebody has removed it since
-                await self._state.define(await self._store.get_quota(quota_id))
-                for override in await self._store.overrides(quota_id):
-                    await self._state.override(override)
-            self._pending.discard(quota_id)
+        await self._enforcer.settle()
 
     def _check(self, quota: Quota) -> None:
         check_period(quota.reset_cron, quota.timezone)
@@ -275,15 +285,7 @@ class QuotaDesk:
                 f"mirrors: no provider {quota.mirrors!r} is configured; known are {known}", field="mirrors"
             )
 
-    async def _in_force(self, quota: Quota, keys: Sequence[Override] = ()) -> QuotaView:
-        self._pending.add(quota.id)
-        try:
-            await self._state.define(quota)
-            for override in keys:
-                await self._state.override(override)
-            self._pending.discard(quota.id)
-        except Unavailable as error:  # SQL has it: it comes into force when Redis is back
-            log.warning(Event.REDIS_AWAY, error=str(error), quota_id=quota.id)
+    async def _told(self, quota: Quota) -> QuotaView:
         log.info(Event.QUOTA_CHANGED, quota_id=quota.id, version=quota.version)
         return await self._view(quota)
 

@@ -10,6 +10,7 @@ from quotaflow.balances import UpstreamKey
 from quotaflow.control.reconciling import by_provider
 from quotaflow.control.sealing import Sealer
 from quotaflow.limiter.pools import Pools
+from quotaflow.operators import By
 from quotaflow.store import Store
 
 PORTION = 200  # some 10 ms of encrypting
@@ -17,7 +18,7 @@ PORTION = 200  # some 10 ms of encrypting
 T = TypeVar("T")
 
 
-async def rotate(store: Store, pools: Pools, sealer: Sealer) -> int:
+async def rotate(store: Store, pools: Pools, sealer: Sealer, by: By | None) -> int:
     """Encrypt every stored secret under the newest key; returns how many were.
 
     :raises SecretUnavailable: one cannot be decrypted; nothing was changed.
@@ -29,7 +30,7 @@ async def rotate(store: Store, pools: Pools, sealer: Sealer) -> int:
     count = 0
     for portion in portions([(before, now) for before, now in turned if before.sealed != now.sealed]):
         count += await store.reseal_upstream_keys(
-            [(now.id, before.sealed, now.sealed) for before, now in portion]
+            [(now.id, before.sealed, now.sealed) for before, now in portion], by=by
         )
         for provider, some in by_provider(now for _, now in portion).items():
             await pools.put(provider, some)

@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 from itertools import islice
 from zoneinfo import ZoneInfo
 
+from quotaflow.control.pending import Pending
 from quotaflow.control.timeline import Band, Zoned, due_within, upcoming
 from quotaflow.errors import ConfigError, InvalidInput
 from quotaflow.facts import text_of
@@ -94,6 +95,7 @@ class TaskDesk:
         self._default_zone = default_zone
         self._paces = paces
         self._crons: dict[str, str] = {}  # expressions that are in force in place of the code's
+        self._pending = Pending()
 
     async def declare(self, plans: Sequence[Plan]) -> None:
         """Write down what the code declares and put every schedule on the ticker, each at its cursor."""
@@ -140,7 +142,7 @@ class TaskDesk:
         Without summaries: each reads up to 10,000 rows.
         """
         rows = sorted(await self._store.list_tasks(), key=lambda row: row.id)
-        called = [row for row in rows if text is None or _is_called(row, text.casefold())]
+        called = [row for row in rows if text is None or row.is_called(text)]
         left = [row for row in called if cursor is None or row.id > cursor]
         views = [TaskView(row, None, self._next(row, 1)) for row in left[:limit]]
         return views, views[-1].row.id if len(left) > limit else None
@@ -167,9 +169,10 @@ class TaskDesk:
     async def pause(self, task_id: str, *, paused: bool, actor: Actor | None = None) -> TaskView:
         """Pause or resume a task on all daemons; its ticks are then skipped with a trace, and what waits waits on."""
         await self._store.change_task(task_id, by=by_of(actor), paused=paused)
-        await self._admission.pause(task_id, paused=paused)
-        if not paused:
-            await self._wake(task_id)
+        with self._pending.later(task_id):
+            await self._admission.pause(task_id, paused=paused)
+            if not paused:
+                await self._wake(task_id)
         return await self.get(task_id)
 
     async def skip_next(self, task_id: str, *, skip: bool = True, actor: Actor | None = None) -> TaskView:
@@ -186,7 +189,8 @@ class TaskDesk:
     async def skip(self, task_id: str, skip_us: int | None, *, actor: Actor | None = None) -> TaskView:
         """Leave out the tick of this moment, in microseconds; None leaves out none."""
         await self._store.change_task(task_id, by=by_of(actor), skip_us=skip_us)
-        await self._admission.skip(task_id, skip_us or 0)
+        with self._pending.later(task_id):
+            await self._admission.skip(task_id, skip_us or 0)
         return await self.get(task_id)
 
     async def set_cron(self, task_id: str, cron: str | None, *, actor: Actor | None = None) -> TaskView:
@@ -221,8 +225,9 @@ class TaskDesk:
             raise InvalidInput(f'"{task_id}" is called by code; its quota limits it', field="rate_limit")
         text = None if rate is None else rate_text(rate)
         row = await self._store.change_task(task_id, by=by_of(actor), rate_override=text)
-        await self._admission.pace(task_id, self._tracked(row).pace)
-        await self._wake(task_id)
+        with self._pending.later(task_id):
+            await self._admission.pace(task_id, self._tracked(row).pace)
+            await self._wake(task_id)
         return await self.get(task_id)
 
     async def _wake(self, task_id: str) -> None:
@@ -231,7 +236,8 @@ class TaskDesk:
             await self._admission.wake(f" task={text_of(task_id)} ", waits)
 
     async def follow(self) -> None:
-        """Take over what was changed here or by another daemon."""
+        """Take over what was changed here or by another daemon, and what Redis could not take when it was changed."""
+        await self._pending.settle(self._put)
         rows = {row.id: row for row in await self._store.overridden_tasks()}
         for task in self._registry:
             row = rows.get(task.id)
@@ -240,6 +246,14 @@ class TaskDesk:
             cron = row.cron_override if row else None
             if task.cron is not None and cron != self._crons.get(task.id):
                 await self._reschedule(task, cron)
+
+    async def _put(self, task_id: str) -> None:
+        """Put into force what a person decided of a task, but for its schedule: `follow` looks at that."""
+        task = self._tracked(await self._store.get_task(task_id))
+        await self._admission.pause(task_id, paused=task.paused)
+        await self._admission.skip(task_id, task.skip_us)
+        await self._admission.pace(task_id, task.pace)
+        await self._wake(task_id)
 
     async def _reschedule(self, task: Task, override: str | None) -> None:
         plan = plan_of(task, override or str(task.cron), self._default_zone)
@@ -263,10 +277,6 @@ class TaskDesk:
             moment = next_after(expression, zone, moment)
             found.append(moment)
         return tuple(found)
-
-
-def _is_called(row: TaskRow, folded: str) -> bool:
-    return folded in row.id.casefold() or folded in row.name.casefold()
 
 
 def _rate_text(task: Task, default: str | None) -> str | None:

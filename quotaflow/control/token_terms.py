@@ -1,12 +1,16 @@
 """The terms of an access token, checked: how long, how much, how fast. Pure."""
 
-from quotaflow.amounts import MICRO, prepaid_micro
+from collections.abc import Iterable, Mapping
+
+from quotaflow.amounts import MICRO, check_id, cost_micro, prepaid_micro
 from quotaflow.errors import InvalidInput
 from quotaflow.ledger import AccessToken, Change, QuotaType
 from quotaflow.limiter.allowances import Definition
 
 PER_MINUTE_MAX = 1_000_000_000
 EMAIL_CHARS = 320
+
+Costs = Mapping[str, float] | Iterable[str]  # of shared quotas: by name, or names that are asked the same
 
 
 def definition_of(token: AccessToken) -> Definition:
@@ -22,6 +26,17 @@ def definition_of(token: AccessToken) -> Definition:
         active=token.active and token.deleted_us is None,
         pace=None if per_minute is None else (burst * MICRO, max(1, per_minute * MICRO // 60)),
     )
+
+
+def shared_costs(quotas: Costs, cost: object) -> dict[str, int]:
+    """Check what is asked of shared quotas.
+
+    :raises InvalidInput: no names, or a cost that is none.
+    """
+    if isinstance(quotas, str) or not isinstance(quotas, Iterable):
+        raise InvalidInput("quotas must be names, or a mapping of names to costs", field="quotas")
+    named = dict(quotas) if isinstance(quotas, Mapping) else dict.fromkeys(quotas, cost)
+    return {check_id(name, field="quotas"): cost_micro(each, field="quotas") for name, each in named.items()}
 
 
 def change_micro(change: Change, amount: object) -> int | None:

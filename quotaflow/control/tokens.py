@@ -1,19 +1,21 @@
 """Access tokens for people: made, looked at, changed, recharged, ended; and presented by customers."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 from quotaflow import secret
 from quotaflow.amounts import check_id, cost_micro
-from quotaflow.control.acts import note_act, operation_of, units
-from quotaflow.control.charges import Charges
+from quotaflow.control.acts import note_act, note_back, operation_of, units
+from quotaflow.control.charges import Charges, Refund
 from quotaflow.control.token_terms import (
+    Costs,
     change_micro,
     check_kind,
     definition_of,
     email_of,
     per_minute_of,
+    shared_costs,
     total_of,
 )
 from quotaflow.errors import InvalidInput, NotFound, NotOpen, TokenRefused, Unavailable
@@ -26,8 +28,6 @@ from quotaflow.store import Fields, LogFilter, Page, Store, TokenFilter
 from quotaflow.timing import Clock, iso_or_none
 
 log = get_logger(room="tokens")
-
-Costs = Mapping[str, float] | Iterable[str]  # of shared quotas: by name, or names that are asked the same
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +89,7 @@ class TokenDesk:
         """Do the same for a token by its id; whoever calls this has seen the secret."""
         parts = [Part(token_id, cost_micro(cost))]
         if quotas:
-            parts += self._name_quotas(_shared(quotas, cost))
+            parts += self._name_quotas(shared_costs(quotas, cost))
         charge = await self._charges.charge(parts, request_id=request_id)
         if charge.reason is Reason.MISSING and charge.decided_by == token_id:
             raise TokenRefused("no access token has this secret")
@@ -223,14 +223,35 @@ class TokenDesk:
             raise InvalidInput("a token of type time counts no units", field="token_id")
         micro = change_micro(change, amount)
         is_new = await self._allowances.change(token_id, change, micro, act_id=request_id, actor=actor)
-        if change is Change.EXPIRE:
-            await self._store.update_token(token_id, expires_us=self._clock.wall_us())
-        after = await self.get(token_id)
-        if is_new:
+        ends: dict[str, Any] = {"expires_us": self._clock.wall_us()} if change is Change.EXPIRE else {}
+        if is_new:  # noted first: it has happened, whatever becomes of the definition
+            after = TokenView(replace(view.token, **ends), (await self._holdings([token_id])).get(token_id))
             of, held = (Subject.TOKEN, token_id), (_held(view), _held(after))
             details = {"operation": operation_of(change), "amount": units(micro)}
             await note_act(self._store, actor, Act.RECHARGE, of, held, **details)
-        return after
+        if ends:
+            await self._store.update_token(token_id, **ends)
+        return await self.get(token_id)
+
+    async def refund(
+        self, subject: str, request_id: str, amount: float | None = None, *, actor: str | None = None
+    ) -> Refund:
+        """Give back what a request was charged to a token or a prepaid quota; see `Charges.refund`."""
+        store = self._store
+        given = await self._charges.refund(subject, request_id, amount, actor=actor)
+        await note_back(store, actor, Act.REFUND, given)
+        return given
+
+    async def cancel(self, token_id: str, request_id: str, *, actor: str | None = None) -> Refund:
+        """Make sure that a request charges nothing to a token; see `Charges.cancel`.
+
+        :raises NotFound: no such token.
+        """
+        store = self._store
+        await store.get_token(token_id)
+        given = await self._charges.cancel(token_id, request_id, actor=actor)
+        await note_back(store, actor, Act.CANCEL, given)
+        return given
 
     async def logs(self, wanted: LogFilter, cursor: str | None, limit: int) -> Page[LedgerRow]:
         """Return a page of the ledger of a token or prepaid quota, newest first."""
@@ -272,11 +293,3 @@ def _held(view: TokenView) -> Fields:
     if held is None or held.remaining_micro is None:
         return ends
     return {"remaining": units(held.remaining_micro), "total": units(held.total_micro), **ends}
-
-
-def _shared(quotas: Costs, cost: object) -> dict[str, int]:
-    """Check what is asked of shared quotas."""
-    if isinstance(quotas, str) or not isinstance(quotas, Iterable):
-        raise InvalidInput("quotas must be names, or a mapping of names to costs", field="quotas")
-    named = dict(quotas) if isinstance(quotas, Mapping) else dict.fromkeys(quotas, cost)
-    return {check_id(name, field="quotas"): cost_micro(each, field="quotas") for name, each in named.items()}

@@ -202,7 +202,7 @@ class UpstreamDesk:
         :raises SecretUnavailable: one cannot be decrypted; nothing was changed.
         """
         try:
-            count = await rotate(self._store, self._pools, self._sealer)
+            count = await rotate(self._store, self._pools, self._sealer, by_of(actor))
         except BaseException:  # what it leaves undone is done by the next look
             self._is_pending = True
             raise

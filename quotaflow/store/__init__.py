@@ -1,7 +1,7 @@
 """Definitions, traces, metrics and what recovery needs. `Store` is the door; the rest are its answers."""
 
 from quotaflow.store.admin_audit import AuditFilter
-from quotaflow.store.audit_fields import Fields
+from quotaflow.store.audit_fields import UNKNOWN, Fields
 from quotaflow.store.cleanups import CleanupRecord, Cut
 from quotaflow.store.figures import MinuteFigures, Refusals, Result
 from quotaflow.store.ledger_reads import LogFilter
@@ -15,6 +15,7 @@ from quotaflow.store.tokens import TokenFilter
 from quotaflow.store.upstream import UpstreamFilter
 
 __all__ = [
+    "UNKNOWN",
     "AuditFilter",
     "CleanupRecord",
     "Cut",

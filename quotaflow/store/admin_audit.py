@@ -2,15 +2,15 @@
 
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import astuple, dataclass
+from dataclasses import astuple, dataclass, replace
 
-from sqlalchemy import ColumnElement, or_, select
+from sqlalchemy import ColumnElement, func, select
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from quotaflow.errors import Conflict, NotFound
 from quotaflow.operators import Act, AuditEntry, By, Subject
-from quotaflow.store.audit_fields import Difference, Fields, different, override_subject
+from quotaflow.store.audit_fields import LEFT, Difference, Fields, different, override_subject
 from quotaflow.store.paging import Page
 from quotaflow.store.tables import admin_audit
 from quotaflow.timing import Clock
@@ -43,16 +43,19 @@ class AuditWriter:
         kind: Subject,
         changes: Mapping[str, Difference],
         act: Act | None = None,
+        *,
+        kept: str | None = None,
     ) -> None:
         """Write one entry for each subject of which something changed; nothing when it was not a person.
 
         :param act: where before and after do not say it.
+        :param kept: what taking it back needs and no page shows.
         :raises Conflict: this takes a change back, and the subject is not any more as that change left it.
         """
         if by is None:
             return
         entries = [
-            self._entry(by, act, kind, subject_id, found)
+            replace(self._entry(by, act, kind, subject_id, found), kept=kept)
             for subject_id, (before, after) in changes.items()
             if (found := different(before, after)) is not None
         ]
@@ -93,7 +96,9 @@ def _check_inverse(undone: AuditEntry, entries: Sequence[AuditEntry]) -> None:
 
 
 def _fields(text: str | None) -> object:
-    return None if text is None else json.loads(text)
+    if text is None:
+        return None
+    return {field: value for field, value in json.loads(text).items() if field != LEFT}
 
 
 async def write(connection: AsyncConnection, *entries: AuditEntry) -> None:
@@ -124,6 +129,14 @@ async def get(connection: AsyncConnection, entry_id: str) -> AuditEntry:
     return AuditEntry(*row)
 
 
+async def kept_for(connection: AsyncConnection, by: By | None) -> str | None:
+    """Return what was kept with the change that is taken back; None when none is.
+
+    :raises NotFound: no such change.
+    """
+    return None if by is None or by.undoes is None else (await get(connection, by.undoes)).kept
+
+
 async def list_entries(
     connection: AsyncConnection, wanted: AuditFilter, cursor: str | None, limit: int
 ) -> Page[AuditEntry]:
@@ -136,13 +149,22 @@ async def list_entries(
 
 
 def _conditions(wanted: AuditFilter) -> Iterator[ColumnElement[bool]]:
-    if wanted.kinds:
-        yield _c.kind.in_(wanted.kinds)
     if wanted.subject_id is not None:
-        belongs = _c.subject_id.startswith(override_subject(wanted.subject_id, ""), autoescape=True)
-        yield or_(_c.subject_id == wanted.subject_id, belongs)
+        yield _about(wanted.kinds or tuple(Subject), wanted.subject_id)
+    elif wanted.kinds:
+        yield _c.kind.in_(wanted.kinds)
     if wanted.actor is not None:
         yield _c.actor == wanted.actor
+
+
+def _about(kinds: Sequence[Subject], subject_id: str) -> ColumnElement[bool]:
+    """Match a subject of these kinds, always named: an index begins with the kind. With overrides also its own."""
+    exactly = _c.kind.in_(kinds) & (_c.subject_id == subject_id)
+    if Subject.OVERRIDE not in kinds:
+        return exactly
+    prefix = override_subject(subject_id, "")  # by LIKE SQLite would take "foo" for "FOO"
+    own = func.substr(_c.subject_id, 1, len(prefix)) == prefix
+    return exactly | ((_c.kind == Subject.OVERRIDE) & own)
 
 
 async def undone_by(connection: AsyncConnection, entry_id: str) -> AuditEntry | None:

@@ -14,9 +14,19 @@ from quotaflow.timing import iso_or_none
 Fields = dict[str, Any]
 Difference = tuple[Fields | None, Fields | None]  # before and after; None where it did not exist
 
+LEFT = (
+    "remaining"  # what a prepaid quota had left when it was removed: with its definition, but no part of it
+)
+UNKNOWN = "unknown"  # in place of it: Redis could not be asked
 
-def quota_fields(quota: Quota, overrides: Iterable[Override] = ()) -> Fields:
-    """Return what a person can say of a quota of its kind; `overrides` by their keys where there are some."""
+
+def quota_fields(
+    quota: Quota, overrides: Iterable[Override] = (), *, remaining: float | str | None = None
+) -> Fields:
+    """Return what a person can say of a quota of its kind; `overrides` by their keys where there are some.
+
+    :param remaining: what a prepaid one has left as it goes or comes back, or UNKNOWN; None: it is not said.
+    """
     terms = {
         "capacity": quota.capacity,
         "refill_rate": quota.refill_rate,
@@ -31,6 +41,8 @@ def quota_fields(quota: Quota, overrides: Iterable[Override] = ()) -> Fields:
     if quota.mirrors is not None:
         del own["total"]  # the provider says it
     named = {"id": quota.id, "name": quota.name, "kind": str(quota.kind), **own, "enabled": quota.enabled}
+    if remaining is not None:
+        named[LEFT] = remaining
     keys = {override.key: _pace(override) for override in overrides}
     return {**named, "overrides": keys} if keys else named
 

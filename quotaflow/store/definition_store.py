@@ -9,7 +9,7 @@ from typing import Any
 from quotaflow.model import Override, Quota
 from quotaflow.operators import By, Subject
 from quotaflow.store import overrides, quotas, tasks
-from quotaflow.store.admin_audit import AuditWriter
+from quotaflow.store.admin_audit import AuditWriter, kept_for
 from quotaflow.store.audit_fields import override_fields, override_subject, quota_fields, task_fields
 from quotaflow.store.engine import Database
 from quotaflow.store.locks import Lock, lock
@@ -28,20 +28,26 @@ class DefinitionStore:
     _audit: AuditWriter
 
     async def insert_quota(
-        self, quota: Quota, keys: Sequence[Override] = (), *, by: By | None = None
+        self,
+        quota: Quota,
+        keys: Sequence[Override] = (),
+        *,
+        remaining: float | str | None = None,
+        by: By | None = None,
     ) -> Quota:
-        """Add a quota, and what keys of it have of their own.
+        """Add a quota, and what keys of it have of their own. One that comes back knows its declaration again.
 
+        :param remaining: see `quota_fields`.
         :raises Conflict: its id or its name is taken.
         """
         async with self._database.write() as connection:
             await lock(connection, Lock.DEFINITIONS)
-            made = await quotas.insert_quota(connection, quota, self._clock.wall_us())
+            text = await kept_for(connection, by)
+            made = await quotas.insert_quota(connection, quota, self._clock.wall_us(), text=text)
             for override in keys:
                 await overrides.put(connection, override)
-            await self._audit.note(
-                connection, by, Subject.QUOTA, {quota.id: (None, quota_fields(made, keys))}
-            )
+            after = quota_fields(made, keys, remaining=remaining)
+            await self._audit.note(connection, by, Subject.QUOTA, {quota.id: (None, after)})
             return made
 
     async def update_quota(
@@ -55,7 +61,7 @@ class DefinitionStore:
         by: By | None = None,
         **removable: str | int | None,
     ) -> Quota:
-        """Change what is given, raise the version by one and return the new quota.
+        """Change what is given, raise the version by one and return the new quota; the same one if nothing differs.
 
         :param removable: reset_cron, timezone, max_concurrent; None removes them.
         :raises NotFound: no such quota. :raises Conflict: the new name is taken.
@@ -70,23 +76,29 @@ class DefinitionStore:
         async with self._database.write() as connection:
             await lock(connection, Lock.DEFINITIONS)
             before = await quotas.get_quota(connection, quota_id)
-            after = await quotas.update_quota(connection, quota_id, changes, self._clock.wall_us())
+            after = before
+            if any(getattr(before, field) != value for field, value in changes.items()):
+                after = await quotas.update_quota(connection, quota_id, changes, self._clock.wall_us())
             await self._audit.note(
                 connection, by, Subject.QUOTA, {quota_id: (quota_fields(before), quota_fields(after))}
             )
             return after
 
-    async def delete_quota(self, quota_id: str, *, by: By | None = None) -> None:
+    async def delete_quota(
+        self, quota_id: str, *, remaining: float | str | None = None, by: By | None = None
+    ) -> None:
         """Remove a quota; its history stays.
 
+        :param remaining: see `quota_fields`.
         :raises NotFound: no such quota.
         """
         async with self._database.write() as connection:
             await lock(connection, Lock.DEFINITIONS)
             quota = await quotas.get_quota(connection, quota_id)
-            before = quota_fields(quota, await overrides.read(connection, quota_id))
-            await quotas.delete_quota(connection, quota_id)
-            await self._audit.note(connection, by, Subject.QUOTA, {quota_id: (before, None)})
+            keys = await overrides.read(connection, quota_id)
+            before = quota_fields(quota, keys, remaining=remaining)
+            text = await quotas.delete_quota(connection, quota_id)
+            await self._audit.note(connection, by, Subject.QUOTA, {quota_id: (before, None)}, kept=text)
 
     async def get_quota(self, quota_id: str) -> Quota:
         """Return a quota.

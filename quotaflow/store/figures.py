@@ -1,4 +1,4 @@
-"""The figures that pages show, each by a statement that an index serves."""
+"""The figures that pages show, by statements that indexes serve; `pulse` reads a row for each quota and task too."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

@@ -9,7 +9,7 @@ from quotaflow.errors import ConfigError
 from quotaflow.store.engine import Database
 from quotaflow.store.locks import Lock, lock
 
-HEAD = "0007"  # a test compares it with the newest file in migrations/versions
+HEAD = "0008"  # a test compares it with the newest file in migrations/versions
 DEADLINE_S = 600.0  # a later migration may have to copy a table of traces
 
 _SCRIPTS = Path(__file__).parent / "migrations"
@@ -51,4 +51,4 @@ def _run(connection: Connection) -> None:
 
     config = Config(attributes={"connection": connection})
     config.set_main_option("script_location", str(_SCRIPTS).replace("%", "%%"))
-    command.upgrade(config, "head")
+    command.upgrade(config, HEAD)

@@ -71,15 +71,19 @@ async def update_quota(
     return Quota(*row)
 
 
-async def delete_quota(connection: AsyncConnection, quota_id: str) -> None:
-    """Remove a quota; its traces and metrics stay as history.
+async def delete_quota(connection: AsyncConnection, quota_id: str) -> str | None:
+    """Remove a quota; its traces and metrics stay as history. Returns the text of its declaration, if it had one.
 
     :raises NotFound: no such quota.
     """
     for table in (quota_snapshots, quota_overrides):
         await connection.execute(table.delete().where(table.c.quota_id == quota_id))
-    if not (await connection.execute(quotas.delete().where(_c.id == quota_id))).rowcount:
+    statement = quotas.delete().where(_c.id == quota_id).returning(_c.applied_text)
+    row = (await connection.execute(statement)).one_or_none()
+    if row is None:
         raise _missing(quota_id)
+    text: str | None = row.applied_text
+    return text
 
 
 async def get_quota(connection: AsyncConnection, quota_id: str) -> Quota:

@@ -272,6 +272,7 @@ admin_audit = Table(
     Column("before", Clean),
     Column("after", Clean),
     Column("undoes", String(64), unique=True),  # nothing is undone twice
+    Column("kept", Text),  # what undoing needs and no page shows: applied_text of a removed quota
     Index(None, "kind", "subject_id", "id"),
 )
 

@@ -52,6 +52,11 @@ class TaskRow(DeclaredTask):
         """The rate limit that holds."""
         return self.rate_override or self.rate_limit
 
+    def is_called(self, text: str) -> bool:
+        """Say whether its id or name has this text in it, in any case."""
+        folded = text.casefold()
+        return folded in self.id.casefold() or folded in self.name.casefold()
+
 
 _columns = [tasks.c[field.name] for field in fields(TaskRow)]
 

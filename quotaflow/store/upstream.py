@@ -172,14 +172,15 @@ async def write_checked(connection: AsyncConnection, keys: Sequence[UpstreamKey]
     return await update(connection, upstream_keys, _CHECKED, ALWAYS, [_checked_values(key) for key in keys])
 
 
-async def reseal_keys(connection: AsyncConnection, resealed: Sequence[tuple[str, str, str]]) -> int:
-    """Replace sealed texts, (id, old, new), where the old one still stands; return how many."""
+async def reseal_keys(connection: AsyncConnection, resealed: Sequence[tuple[str, str, str]]) -> list[str]:
+    """Replace sealed texts, (id, old, new), where the old one still stands; return the ids of these keys."""
     await lock(connection, Lock.DEFINITIONS)  # nobody else changes a sealed text until we end
     query = select(_c.id, _c.sealed)
     found = await fetch_in(connection, query, _c.id, [key_id for key_id, _, _ in resealed])
     stored = dict(found)
     rows = [(key_id, new) for key_id, old, new in resealed if stored.get(key_id) == old]
-    return await update(connection, upstream_keys, ("id", "sealed"), ALWAYS, rows)
+    await update(connection, upstream_keys, ("id", "sealed"), ALWAYS, rows)
+    return [key_id for key_id, _ in rows]
 
 
 def _missing(key_id: str) -> NotFound:

@@ -7,7 +7,7 @@ from quotaflow.balances import UpstreamKey
 from quotaflow.operators import By, Subject
 from quotaflow.store import upstream
 from quotaflow.store.admin_audit import AuditWriter
-from quotaflow.store.audit_fields import key_fields
+from quotaflow.store.audit_fields import Difference, key_fields
 from quotaflow.store.engine import Database
 from quotaflow.store.locks import Lock, lock
 from quotaflow.store.paging import Page
@@ -101,10 +101,15 @@ class UpstreamStore:
         async with self._database.write() as connection:
             return await upstream.write_checked(connection, keys)
 
-    async def reseal_upstream_keys(self, resealed: Sequence[tuple[str, str, str]]) -> int:
+    async def reseal_upstream_keys(
+        self, resealed: Sequence[tuple[str, str, str]], *, by: By | None = None
+    ) -> int:
         """Replace sealed texts, each (id, old, new), where the old one still stands; return how many.
 
         The secret is the same as before, so `updated_us` stays.
         """
         async with self._database.write() as connection:
-            return await upstream.reseal_keys(connection, resealed)
+            anew = await upstream.reseal_keys(connection, resealed)
+            found: Difference = ({}, {"secret": "encrypted anew"})
+            await self._audit.note(connection, by, Subject.UPSTREAM_KEY, dict.fromkeys(anew, found))
+            return len(anew)

@@ -87,7 +87,9 @@ async def furnish(folder: Path, secret_key: str) -> None:
     settings = load(folder / "config.toml", environ=environ, data_dir=str(folder / "data"))
     async with Quotaflow.open(settings) as qf:
         now_us = time.time_ns() // 1000
-        await qf.store.write_batch(Batch(closed=list(traces(now_us))))
+        every = list(traces(now_us))
+        for first in range(0, TRACES, 500):
+            await qf.store.write_batch(Batch(closed=every[first : first + 500]))
         for number in range(TOKENS):
             await qf.tokens.create(
                 ws_id=f"ws-{number % 9}",

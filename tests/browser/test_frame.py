@@ -1,6 +1,8 @@
 """What stands around every page: signing in, keyboard, language, the stream of events, a daemon that goes away."""
 
 import re
+import signal
+from collections.abc import Iterator
 
 import pytest
 from playwright.sync_api import Page, expect
@@ -9,6 +11,8 @@ from tests.browser.conftest import OpenPage
 from tests.browser.house import House
 from tests.browser.signing import LOOKS, come_in, sign_in
 from tests.browser.support import Complaints, axe, shot
+from tests.cli.support import Background
+from tests.servers import ServerDirectory
 
 PAGES = ("/", "/quotas", "/tasks", "/traces", "/tokens", "/upstream-keys")
 # A stream of its own, until it has told twice: the page's own stream has told as often.
@@ -54,6 +58,57 @@ def test_signing_out_leads_to_the_sign_in_and_the_pages_are_shut(inside: Page) -
     inside.wait_for_url("**/login")
     inside.goto("/quotas")
     assert "/login" in inside.url
+
+
+@pytest.mark.parametrize("path", ["/", "/operators"])
+def test_an_open_page_leads_to_the_sign_in_when_the_session_is_over(
+    inside: Page, complaints: Complaints, path: str
+) -> None:
+    inside.goto(path)
+    assert inside.locator("section.live").count() == (0 if path == "/operators" else 1)
+    expect(inside.locator("#live-state.on")).to_be_visible()
+    headers = {"Sec-Fetch-Site": "same-origin"}
+    left = inside.context.request.post("/logout", headers=headers, max_redirects=0)
+    assert left.status == 303
+    inside.wait_for_url(re.compile(r"/login\?next="))
+    expect(inside.locator("input[name=token]")).to_be_visible()
+    if complaints.left():  # the stream may have tried again before
+        complaints.expect(inside, "401")
+
+
+@pytest.fixture
+def link() -> Iterator[str]:
+    """Give the link that a demo prints."""
+    directory = ServerDirectory("link")
+    with Background("demo", "--port", "0", cwd=directory.path) as demo:
+        demo.wait_for("/login?once=")
+        found = re.search(r"http://\S+/login\?once=\S+", demo.out)
+        assert found is not None
+        yield found[0]
+        assert demo.stop(signal.SIGINT) == 0, demo.out
+    directory.end()
+
+
+def test_a_link_leads_in_with_one_press_and_the_first_page_is_in_the_readers_zone(
+    link: str,
+    open_page: OpenPage,  # in this order: the page goes before the demo does
+) -> None:
+    page = open_page(timezone_id="Asia/Kathmandu")
+    page.goto(link)
+    assert axe(page) == []
+    shot(page, "login-once")
+    page.keyboard.press("Enter")
+    expect(page.locator("header nav")).to_be_visible()
+    moment = page.locator("time[title]").first
+    expect(moment).to_be_visible()
+    here, utc = (
+        re.search(r"(\d\d):(\d\d):\d\d", text or "")
+        for text in (moment.text_content(), moment.get_attribute("title"))
+    )
+    assert here is not None
+    assert utc is not None
+    apart = (int(here[1]) - int(utc[1])) * 60 + int(here[2]) - int(utc[2])
+    assert apart % 1440 == 5 * 60 + 45
 
 
 def test_two_keys_lead_to_a_page_and_one_finds_the_search(inside: Page) -> None:

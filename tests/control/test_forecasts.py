@@ -119,10 +119,10 @@ def test_the_nearest_end_is_first_and_whatever_has_time_is_left_out() -> None:
     found = near_their_end(views, minutes, NOW)
     by_id = {view.quota.id: view for view in views}
     assert found == [
-        NearEnd(by_id["sooner"], 0.3, NOW + 30 * MINUTE),
-        NearEnd(by_id["soon"], 0.4, NOW + 120 * MINUTE),
-        NearEnd(by_id["lowest"], 0.1, None),
-        NearEnd(by_id["low"], 0.15, None),
+        NearEnd(by_id["sooner"], 0.3, NOW + 30 * MINUTE, True),
+        NearEnd(by_id["soon"], 0.4, NOW + 120 * MINUTE, True),
+        NearEnd(by_id["lowest"], 0.1, None, False),
+        NearEnd(by_id["low"], 0.15, None, False),
     ]
 
 

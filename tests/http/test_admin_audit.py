@@ -15,7 +15,7 @@ from quotaflow.log import Event
 from quotaflow.model import Quota, make_quota
 from quotaflow.operators import Role
 from quotaflow.store import AuditFilter
-from tests.http.house import PROBLEM, House, path_of
+from tests.http.house import PROBLEM, House, path_of, until
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -184,18 +184,21 @@ CASES = {
 NO_CHANGES = {
     "POST /api/quotas/{quota_id}/acquire",
     "POST /api/tasks/{task_id}/trigger",
-    "POST /api/traces/{run_id}/cancel",
     "POST /api/consume",
     "DELETE /api/consume/{request_id}",
     "POST /api/consume/{request_id}/outcome",
-    "POST /api/refund",
-    "DELETE /api/tokens/{token_id}/requests/{request_id}",
     "POST /api/ledger/verify",
     "POST /api/cleanup/run",
     "POST /api/upstream-keys/refresh",
+}
+ELSEWHERE = {  # tests of their own
+    "POST /api/tokens/{token_id}/expire",
+    f"POST {AUDIT}/{{entry_id}}/undo",
+    "POST /api/traces/{run_id}/cancel",
+    "POST /api/refund",
+    "DELETE /api/tokens/{token_id}/requests/{request_id}",
     "POST /api/upstream-keys/rotate",
 }
-ELSEWHERE = {"POST /api/tokens/{token_id}/expire", f"POST {AUDIT}/{{entry_id}}/undo"}  # tests of their own
 
 
 @pytest_asyncio.fixture(autouse=True, loop_scope="module")
@@ -271,7 +274,6 @@ async def test_a_change_that_changes_nothing_leaves_no_entry(house: House) -> No
     await house.quota("same", capacity=10)
     before = await entries(house)
     await house.client.patch("/api/quotas/same", json={"capacity": 10})
-    await house.client.post("/api/quotas/same/refill")
     await house.client.patch("/api/tasks/nightly", json={"paused": False})
     assert await entries(house) == before
 
@@ -295,6 +297,66 @@ async def test_a_token_that_ends_now_is_one_entry(house: House) -> None:
     assert ends_at is not None
     after = {"remaining": 0.0, "expires_at": ends_at, "operation": "expire", "amount": None}
     assert entry["after"] == after
+
+
+async def test_an_end_that_sql_does_not_take_is_written_down(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    token, _ = await house.token()
+    name, headers = await anna_of(house)
+    monkeypatch.setattr(house.qf.store, "update_token", away)
+    answer = await house.stranger.post(f"/api/tokens/{token['id']}/expire", headers=headers)
+    assert answer.status_code == 503
+    (entry,) = await entries(house, actor=name)
+    assert (entry["act"], entry["after"]["remaining"], entry["after"]["operation"]) == (
+        "recharge", 0.0, "expire",
+    )  # fmt: skip
+
+
+async def test_a_refill_is_written_down_whatever_two_looks_saw(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await house.quota("unseen", capacity=10)
+    name, headers = await anna_of(house)
+    await house.stranger.post(path_of("unseen", "refill"), headers=headers)
+    monkeypatch.setattr(house.qf._base.quota_state, "levels", away)
+    await house.stranger.post(path_of("unseen", "refill"), headers=headers)
+    found = [(entry["act"], entry["before"], entry["after"]) for entry in await entries(house, actor=name)]
+    assert found == [("refill", {}, {"operation": "refill"})] * 2
+
+
+async def test_what_goes_back_to_a_token_is_written_down_once(house: House) -> None:
+    token, bearer = await house.token()
+    name, headers = await anna_of(house)
+    for request_id in ("one", "two"):
+        wanted = {"cost": 5, "request_id": request_id}
+        assert (await house.stranger.post("/api/consume", json=wanted, headers=bearer)).is_success
+    for _ in range(2):
+        wanted = {"token_id": token["id"], "request_id": "one", "amount": 3}
+        assert (await house.stranger.post("/api/refund", json=wanted, headers=headers)).is_success
+        address = f"/api/tokens/{token['id']}/requests/two"
+        assert (await house.stranger.delete(address, headers=headers)).is_success
+    found = [(entry["act"], entry["kind"], entry["after"]) for entry in await entries(house, actor=name)]
+    assert found == [
+        ("cancel", "token", {"request_id": "two", "amount": 5.0}),
+        ("refund", "token", {"request_id": "one", "amount": 3.0}),
+    ]
+
+
+async def test_a_run_that_is_cancelled_is_written_down(house: House) -> None:
+    later = await house.client.post("/api/tasks/nightly/trigger", json={"countdown": 3600})
+    run_id = later.json()["run_id"]
+    name, headers = await anna_of(house)
+
+    async def cancelled() -> bool:
+        address = f"/api/traces/{run_id}/cancel"
+        return (await house.stranger.post(address, headers=headers)).is_success
+
+    await until(cancelled)  # it is in SQL after a moment
+    (entry,) = await entries(house, actor=name)
+    assert (entry["act"], entry["kind"], entry["subject"]) == ("cancel", "run", run_id)
+    after = {"status": "cancelled", "task_id": "nightly"}
+    assert (entry["before"], entry["after"], entry["can_undo"]) == ({"status": "waiting"}, after, False)
 
 
 async def test_a_tick_that_is_to_be_left_out_is_written_down_as_its_moment(house: House) -> None:

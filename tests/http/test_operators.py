@@ -23,7 +23,7 @@ from quotaflow.edges.http.guard import COOKIE, OPERATOR, Guard, Hosts, is_still_
 from quotaflow.edges.http.policy import DOCS, STRICT
 from quotaflow.edges.http.problems import of_error
 from quotaflow.settings import Http
-from quotaflow.timing import ManualClock, SystemClock
+from quotaflow.timing import ManualClock
 from tests.http.house import PROBLEM, TOKEN, House, asking, opened
 from tests.http.test_secrets import in_redis
 from tests.servers import ValkeyProcess
@@ -51,7 +51,7 @@ async def made(house: House, name: str, role: str = "viewer") -> tuple[dict[str,
 
 async def signed_in(house: House, token: str = TOKEN) -> dict[str, str]:
     """Sign in; return the header that a browser sends from then on."""
-    secret = await house.qf.operators.sign_in(token, SystemClock().wall_us())
+    secret = await house.qf.operators.sign_in(token)
     assert secret is not None
     return {"cookie": f"other=1; {COOKIE}={secret}"}
 
@@ -316,13 +316,13 @@ async def test_wrong_tokens_are_counted_and_old_cookies_are_not(house: House) ->
 async def test_wrong_tokens_at_the_door_are_counted_too(house: House) -> None:
     clock = ManualClock()
     door = Door(house.qf.operators, Tries(clock))
-    assert await door.sign_in(TOKEN, "10.0.0.7", clock.wall_us())
+    assert await door.sign_in(TOKEN, "10.0.0.7")
     async with pages(house, clock):
         for _ in range(TRIES):
             with pytest.raises(Exception, match="no operator has this token"):
-                await door.sign_in("guess", "10.0.0.7", clock.wall_us())
+                await door.sign_in("guess", "10.0.0.7")
         with pytest.raises(Exception, match="too many wrong tokens"):
-            await door.sign_in(TOKEN, "10.0.0.7", clock.wall_us())
+            await door.sign_in(TOKEN, "10.0.0.7")
 
 
 @pytest.mark.parametrize("cookie", ["", "=", f"{COOKIE}", f"{COOKIE}=", f"{COOKIE}=é", f'{COOKIE}="a;b"'])
@@ -337,6 +337,11 @@ async def test_of_two_cookies_of_the_name_none_is_believed(house: House) -> None
     async with pages(house) as client:
         two = [("cookie", mine), ("cookie", mine)]
         assert (await client.get("/quotas", headers=two)).status_code == 303
+        (pair,) = [each for each in mine.split("; ") if each.startswith(COOKIE)]
+        for other in (pair, f"{COOKIE}={'A' * 43}", f"{COOKIE}="):
+            for both in (f"{other}; {pair}", f"{pair};{other}", f"{pair}; x=1; {other}"):
+                assert (await client.get("/quotas", headers={"cookie": both})).status_code == 303, both
+        assert (await client.get("/quotas", headers={"cookie": f"x={COOKIE}; {pair}"})).status_code == 200
 
 
 # Pages of other sites
@@ -432,7 +437,7 @@ async def test_who_is_not_signed_in_is_sent_to_do_so_and_back(house: House, path
         answer = await client.get(path, headers={"hx-request": "true"})
         assert (answer.status_code, answer.json()["code"]) == (401, "unauthorized")
         assert parse_qs(urlsplit(answer.headers["hx-redirect"]).query) == {"next": [leads_to]}
-        for method in UNSAFE:
+        for method in () if path == "/logout" else UNSAFE:
             answer = await client.request(method, path)
             assert (answer.status_code, answer.headers["content-type"]) == (401, "text/html; charset=utf-8")
             answer = await client.request(method, path, headers={"hx-request": "true"})
@@ -455,6 +460,30 @@ async def test_a_viewer_may_sign_out(house: House) -> None:
         for path in ("/logout/", "/logout/x", "/quotas"):
             assert (await client.post(path, headers=cookie)).status_code == 403
         assert (await client.get("/quotas", headers=cookie)).json() == {"name": "leaves", "is_in": True}
+
+
+async def test_who_signs_out_when_the_session_is_over_is_rid_of_the_cookie(house: House) -> None:
+    cookie = await signed_in(house)
+    await house.qf.operators.sign_out(cookie["cookie"].rpartition("=")[2])
+    left = await house.stranger.post("/logout", headers=cookie | OURS)
+    assert (left.status_code, left.headers["location"]) == (303, "/login")
+    assert left.headers["set-cookie"].startswith(f'{COOKIE}=""; expires=')
+    assert "Max-Age=0" in left.headers["set-cookie"]
+    for headers in ({}, {"sec-fetch-site": "cross-site"}, {"origin": "http://evil.example"}):
+        refused = await house.stranger.post("/logout", headers=cookie | headers)
+        assert refused.status_code == 403
+        assert "set-cookie" not in refused.headers
+    stranger = await house.stranger.post("/logout", headers={"sec-fetch-site": "cross-site"})
+    assert stranger.status_code == 403
+
+
+async def test_what_a_viewer_is_refused_is_said_on_a_page_with_everything_around_it(house: House) -> None:
+    operator, _ = await made(house, "refused here")
+    cookie = await signed_in(house, operator["secret"]) | OURS
+    answer = await house.stranger.post("/quotas", headers=cookie)
+    assert answer.status_code == 403
+    assert '<nav aria-label="Pages">' in answer.text
+    assert "refused here" in answer.text
 
 
 async def test_a_host_that_is_not_ours_is_refused_whoever_asks(house: House) -> None:

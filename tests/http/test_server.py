@@ -18,6 +18,7 @@ from quotaflow.edges.http.auth import admin_token
 from quotaflow.edges.http.place import bound_socket, find_socket
 from quotaflow.edges.http.server import base_url, listen, serve
 from quotaflow.errors import ConfigError, NotFound
+from quotaflow.operators import Role
 from quotaflow.redis_server.place import SOCKET_PATH_MAX, short_socket
 from quotaflow.settings import Http, Settings
 from tests.http.house import PROBLEM, House, until
@@ -415,3 +416,29 @@ async def all_of(reader: asyncio.StreamReader) -> bytes:
             return await reader.read()
         except ConnectionError:
             return b""
+
+
+# Pages
+
+
+async def test_a_head_of_a_page_has_the_headers_of_its_get_and_no_body(house: House, tmp_path: Path) -> None:
+    _, token = await house.qf.operators.create("heads", Role.VIEWER)
+    async with serving(house, tmp_path) as served:
+        for path, status in (("/", b"200"), ("/nothing-is-here", b"404"), ("/login", b"200")):
+            heads = []
+            for method in (b"GET", b"HEAD"):
+                reader, writer = await served.raw()
+                lines = [
+                    method + b" " + path.encode() + b" HTTP/1.1",
+                    b"Host: localhost",
+                    b"Authorization: Bearer " + token.encode(),
+                    b"Connection: close",
+                ]
+                writer.write(b"\r\n".join(lines) + b"\r\n\r\n")
+                head, _, body = (await reader.read()).partition(b"\r\n\r\n")
+                writer.close()
+                names = sorted(line.partition(b":")[0].lower() for line in head.split(b"\r\n")[1:])
+                heads.append((head.split(b" ")[1], names))
+                assert bool(body) is (method == b"GET"), path
+            assert heads[0] == heads[1]
+            assert heads[0][0] == status

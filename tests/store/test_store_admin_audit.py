@@ -158,6 +158,16 @@ async def test_a_change_that_changes_nothing_leaves_no_entry(furnished: Store, w
     assert await entries(furnished) == []
 
 
+async def test_a_quota_of_which_nothing_differs_keeps_its_version(
+    furnished: Store, clock: ManualClock
+) -> None:
+    before = await dump(furnished)
+    await clock.advance(1)
+    assert await furnished.update_quota("q", capacity_micro=10 * MICRO, max_concurrent=None) == QUOTA
+    assert await dump(furnished) == before
+    assert (await furnished.update_quota("q", max_concurrent=2)).version == 2
+
+
 async def test_an_operator_who_is_revoked_twice_was_revoked_once(furnished: Store) -> None:
     for _ in range(2):
         await furnished.revoke_operator("op_1", by=ANNA)
@@ -247,6 +257,16 @@ async def test_entries_are_found_by_kind_subject_and_actor(furnished: Store) -> 
     assert await found(subject_id="%") == set()
     assert await found(actor="otto") == {"q2"}
     assert await found(kinds=(Subject.OVERRIDE,), subject_id="q2") == set()
+    assert await found(kinds=(Subject.QUOTA,), subject_id="q") == {"q"}
+    assert await found(kinds=(Subject.QUOTA, Subject.OVERRIDE), subject_id="q") == {"q", "q\n%_\\"}
+
+
+async def test_a_quota_whose_id_differs_in_case_is_another(furnished: Store) -> None:
+    await furnished.insert_quota(replace(QUOTA, id="Q", name="Q"))
+    await furnished.put_override(replace(OVERRIDE, quota_id="Q"), by=ANNA)
+    assert await entries(furnished, subject_id="q") == []
+    (entry,) = await entries(furnished, subject_id="Q")
+    assert entry.subject_id == "Q\nvip"
 
 
 async def test_an_entry_is_read_by_its_id(furnished: Store) -> None:
@@ -307,6 +327,44 @@ async def test_a_removed_quota_comes_back_with_its_overrides(furnished: Store) -
         await furnished.insert_quota(QUOTA, by=By("anna", made.id))
     await furnished.insert_quota(QUOTA, [OVERRIDE], by=By("anna", made.id))
     assert (await furnished.get_quota("q"), await furnished.overrides("q")) == whole
+
+
+async def test_a_removed_quota_comes_back_with_its_declaration(furnished: Store) -> None:
+    declared = replace(QUOTA, id="d", name="d")
+    await furnished.apply_declared(declared, "text")
+    changed = await furnished.update_quota("d", capacity_micro=MICRO)
+    await furnished.delete_quota("d", by=ANNA)
+    (made,) = await entries(furnished)
+    assert "text" not in f"{made.before}{made.after}"
+    await furnished.insert_quota(replace(changed, version=1), by=By("anna", made.id))
+    assert (await furnished.apply_declared(declared, "text")).capacity_micro == MICRO
+    assert (await furnished.apply_declared(declared, "another text")).capacity_micro == 10 * MICRO
+
+
+async def test_what_was_left_is_said_and_stands_in_no_undos_way(furnished: Store) -> None:
+    prepaid = Quota("p", "p", 5 * MICRO, 0, kind=QuotaKind.ALLOWANCE)
+    await furnished.insert_quota(prepaid, by=ANNA)
+    (made,) = await entries(furnished)
+    await furnished.delete_quota("p", remaining=2.5, by=By("otto", made.id))
+    removed = await furnished.undone_by(made.id)
+    assert removed is not None
+    assert said(removed)[0] == {**said(made)[1], "remaining": 2.5}
+    await furnished.insert_quota(prepaid, remaining=2.5, by=By("otto", removed.id))
+    back = await furnished.undone_by(removed.id)
+    assert back is not None
+    assert said(back) == said(removed)[::-1]
+
+
+async def test_of_keys_that_are_encrypted_anew_each_has_an_entry(furnished: Store) -> None:
+    sealed = (await furnished.get_upstream_key("upk_0001")).sealed
+    rotation = [("upk_0001", sealed, "fernet:new"), ("upk_gone", "fernet:old", "fernet:new")]
+    assert await furnished.reseal_upstream_keys(rotation, by=ANNA) == 1
+    (entry,) = await entries(furnished)
+    assert (entry.act, entry.subject_id, said(entry)) == (
+        Act.CHANGE, "upk_0001", ({}, {"secret": "encrypted anew"}),
+    )  # fmt: skip
+    assert await furnished.reseal_upstream_keys(rotation, by=ANNA) == 0
+    assert len(await entries(furnished)) == 1
 
 
 @pytest.mark.parametrize("actor", ["x" * 128, "größer als 名 \U0001f511", "'; DROP TABLE admin_audit;--"])

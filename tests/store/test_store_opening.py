@@ -17,10 +17,13 @@ from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, text
 
 from quotaflow.errors import ConfigError, Unavailable
-from quotaflow.store import Store, migrate
+from quotaflow.ledger import DAY_US
+from quotaflow.store import MinuteFigures, Store, migrate
 from quotaflow.store.engine import Database
+from quotaflow.store.metrics import minute_of
 from quotaflow.store.postgres import check_durable
-from quotaflow.store.tables import metadata
+from quotaflow.store.tables import metadata, quota_metrics
+from quotaflow.timing import SystemClock
 from tests.stores import empty_tables, sqlite_url
 
 
@@ -42,6 +45,29 @@ async def test_two_daemons_may_start_on_an_empty_database_at_once(empty_url: str
     for store in stores:
         await store.close()
     assert ids[0] == ids[1]
+
+
+async def test_the_sums_of_the_last_two_days_are_there_after_an_upgrade(
+    empty_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of quotas that are gone too; what is older no page shows."""
+    now_us = SystemClock().wall_us()
+    minutes_us = [minute_of(now_us - days * DAY_US) for days in (3, 1)]
+    with monkeypatch.context() as older:
+        older.setattr(migrate, "HEAD", "0006")
+        store = await Store.open(empty_url)
+        counts = {"ok": 3, "err": 4, "latency": "[]", "remaining": None}
+        rows = [
+            {"quota_id": quota_id, "minute_us": minute_us, "allowed": allowed, "r429": 2, **counts}
+            for quota_id, allowed in (("a", 1), ("b", 10), ("获取", 100))
+            for minute_us in minutes_us
+        ]
+        async with store._database.write() as connection:
+            await connection.execute(quota_metrics.insert(), rows)
+        await store.close()
+    store = await Store.open(empty_url)
+    assert await store.minutes(0, now_us) == [MinuteFigures(minutes_us[1], 111, 6, 9, 12, None)]
+    await store.close()
 
 
 async def test_a_newer_schema_is_refused_and_left_alone(empty_url: str) -> None:

@@ -115,6 +115,24 @@ async def test_a_summary_looks_at_the_newest_runs_only(store: Store, monkeypatch
     assert (found.count, found.p50_ms, found.p95_ms) == (2, 3.0, 4.0)
 
 
+async def test_a_summary_of_a_stretch_of_time_begins_with_its_first_moment_and_ends_before_its_last(
+    store: Store,
+) -> None:
+    rows = [
+        ended(claim(f"r{n}", claimed_us=NOW + n, scheduled_for_us=n), latency_ms=float(n)) for n in range(5)
+    ]
+    await write(store, *rows)
+
+    async def found(since_us: int | None, until_us: int | None) -> tuple[int, float | None, float | None]:
+        summary = (await store.summarize(["t"], since_us, until_us))["t"]
+        return summary.count, summary.p50_ms, summary.p95_ms
+
+    assert await found(NOW + 1, NOW + 3) == (2, 1.0, 2.0)
+    assert await found(NOW + 3, None) == (2, 3.0, 4.0)
+    assert await found(None, NOW + 1) == (1, 0.0, 0.0)
+    assert await found(NOW + 5, NOW + 9) == (0, None, None)
+
+
 async def test_recovery_finds_the_last_tick_of_every_registered_task(store: Store) -> None:
     tasks = [DeclaredTask(name, name, TaskKind.SCHEDULER, f"app:{name}") for name in ("a", "b", "never")]
     await store.sync_tasks(tasks)

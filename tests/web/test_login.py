@@ -57,23 +57,64 @@ async def test_who_guesses_is_slowed(house: House) -> None:
         answers = [await client.post("/login", data={"token": f"guess {number}"}) for number in range(22)]
         assert [answer.status_code for answer in answers[:20]] == [401] * 20
         assert answers[-1].status_code == 429
+        assert answers[-1].headers["retry-after"] == "1"
         assert (await client.post("/login", data={"token": TOKEN})).status_code == 429
 
 
 async def test_a_link_signs_in_once(house: House) -> None:
     code = house.qf.operators.one_time_link()
     async with stranger(house) as first, stranger(house) as second:
-        entered = await first.get(f"/login?once={code}")
+        entered = await first.post("/login", data={"once": code})
         assert (entered.status_code, entered.headers["location"]) == (303, "/")
         assert (await first.get("/quotas")).status_code == 200
-        late = await second.get(f"/login?once={code}")
+        late = await second.post("/login", data={"once": code})
         assert late.status_code == 401
         assert "was used already" in late.text
+        assert 'name="token"' in late.text
+        assert COOKIE not in late.headers.get("set-cookie", "")
+
+
+async def test_what_only_follows_a_link_does_not_use_it_up(house: House) -> None:
+    code = house.qf.operators.one_time_link()
+    async with stranger(house) as client:
+        for method in ("HEAD", "GET", "GET"):
+            answer = await client.request(method, f"/login?once={code}")
+            assert answer.status_code == 200
+            assert "set-cookie" not in answer.headers
+        assert f'<input type="hidden" name="once" value="{code}">' in answer.text
+        assert answer.text.count(code) == 1  # in no link
+        assert (
+            "/assets/app.js?" in answer.text
+        )  # which tells the zone, so that the first page inside is in it
+        assert answer.text.count("<button autofocus>Sign in</button>") == 1
+        told = await client.get(f"/login?once={code}", headers={"accept-language": "zh"})
+        assert "点击按钮后即失效" in told.text
+        assert "<button autofocus>登录</button>" in told.text
+        assert (await client.post("/login", data={"once": code})).status_code == 303
+
+
+@pytest.mark.parametrize("by", ["token", "once"])
+async def test_the_cookie_is_for_https_only_where_the_browser_came_by_it(house: House, by: str) -> None:
+    for scheme, is_secure in (("http", False), ("https", True), (None, False)):
+        given = TOKEN if by == "token" else house.qf.operators.one_time_link()
+        headers = {} if scheme is None else {"origin": f"{scheme}://localhost"}
+        async with stranger(house) as client:
+            entered = await client.post("/login", data={by: given}, headers=headers)
+        assert entered.status_code == 303
+        assert ("Secure" in entered.headers["set-cookie"].split("; ")) is is_secure
 
 
 @pytest.mark.parametrize(
     "elsewhere",
-    ["//evil.example", "https://evil.example/", "/\\evil.example", "javascript:alert(1)", "/a\nb"],
+    [
+        "//evil.example",
+        "https://evil.example/",
+        "/\\evil.example",
+        "javascript:alert(1)",
+        "/a\nb",
+        "//[",
+        "//[x",
+    ],
 )
 async def test_nobody_is_sent_to_another_site(house: House, elsewhere: str) -> None:
     async with stranger(house) as client:
@@ -114,6 +155,8 @@ async def test_every_file_of_a_page_is_sent_compressed_and_kept_for_ever(house: 
         addresses = re.findall(r'(?:src|href)="(/assets/[^"]+)"', page)
         assert len(addresses) >= 5
         for address in addresses:
+            for other in (address.partition("?")[0], f"{address}0"):  # an older or a newer daemon's page asks
+                assert (await client.get(other)).headers["cache-control"] == "no-cache"
             answer = await client.get(address)
             assert answer.status_code == 200
             assert "immutable" in answer.headers["cache-control"]
@@ -142,3 +185,19 @@ async def test_a_page_without_its_libraries_says_so_and_loads_none(
 async def test_our_own_files_are_all_there() -> None:
     assert set(OURS) <= set(assets())
     assert all(gzip.decompress(asset.packed) == asset.plain for asset in assets().values())
+
+
+async def test_a_page_is_not_kept_and_says_so_once(house: House, signed_in: httpx.AsyncClient) -> None:
+    async with stranger(house) as client:
+        answers = [await client.get("/login")]
+    answers += [await signed_in.get(path) for path in ("/", "/nothing-is-here")]
+    for answer in answers:
+        assert answer.headers.get_list("cache-control") == ["no-store"]
+
+
+async def test_an_address_at_which_nothing_is_says_so_on_a_page(signed_in: httpx.AsyncClient) -> None:
+    nothing = await signed_in.get("/nothing-is-here")
+    assert (nothing.status_code, "There is nothing at this address." in nothing.text) == (404, True)
+    wrong = await signed_in.put("/quotas")
+    assert (wrong.status_code, "cannot be done at this address" in wrong.text) == (405, True)
+    assert "GET" in wrong.headers["allow"]

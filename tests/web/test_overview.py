@@ -101,7 +101,7 @@ async def test_low_quotas_are_shown_and_full_or_disabled_ones_are_not(house: Hou
     await drained(house, "low", 85)
     await drained(house, "gone", 100)
     await house.quota("full", capacity=100, refill_rate=0)
-    assert "not within a day" in await row_of(house.client, "low")
+    assert "not known yet" in await row_of(house.client, "low")
     assert "it is used up" in await row_of(house.client, "gone")
     assert await row_of(house.client, "full") == ""
     await house.client.patch("/api/quotas/low", json={"enabled": False})

@@ -57,6 +57,13 @@ async def test_a_prepaid_quota_is_created_and_recharged(house: House, signed_in:
         ),
         (
             "bucket",
+            {"id": "bad", "capacity": "1,5", "rate": "1"},
+            "capacity",
+            "capacity must be a number",
+            "capacity 必须是数字",
+        ),
+        (
+            "bucket",
             {"id": "bad", "capacity": "1", "rate": "x"},
             "rate",
             "rate must be a number",
@@ -137,8 +144,8 @@ async def test_a_change_is_shown_before_and_after_and_taken_back(
     await house.quota("moody", 10, 1)
     await do(signed_in, at("moody"), "edit", capacity="30", rate="1", per="s")
     page = (await signed_in.get(at("moody"))).text
-    assert "<del>10.0</del>" in page
-    assert "<ins>30.0</ins>" in page
+    assert "<del>10</del>" in page
+    assert "<ins>30</ins>" in page
     newest = re.search(r'name="entry" value="([^"]+)"', page)
     assert newest is not None
     assert (await do(signed_in, at("moody"), "undo", entry=newest[1])).status_code == 303
@@ -189,3 +196,68 @@ async def test_an_unknown_act_is_refused_on_a_page(house: House, signed_in: http
     answer = await do(signed_in, at("calm"), "explode")
     assert answer.status_code == 422
     assert "not known here" in answer.text
+
+
+async def test_every_field_that_is_wrong_says_so_at_once(signed_in: httpx.AsyncClient) -> None:
+    answer = await do(signed_in, "/quotas", "bucket", id="", capacity="abc", rate="1", max_concurrent="1.5")
+    for field, told in (("id", "is missing"), ("capacity", "must be a number"), ("max_concurrent", "whole")):
+        beside = re.search(rf'id="bucket-{field}-note">([^<]+)<', answer.text)
+        assert beside is not None
+        assert told in beside[1]
+
+
+@pytest.mark.parametrize(
+    ("rate", "per", "shown"), [("20", "m", "20"), ("100", "h", "100"), ("1", "d", "1"), ("0.5", "s", "30")]
+)
+async def test_a_rate_comes_back_as_it_was_given(
+    house: House, signed_in: httpx.AsyncClient, rate: str, per: str, shown: str
+) -> None:
+    await do(signed_in, "/quotas", "bucket", id=f"paced_{rate}{per}", capacity="1", rate=rate, per=per)
+    page = (await signed_in.get(at(f"paced_{rate}{per}"))).text
+    assert re.search(rf'id="edit-rate"[^>]* value="{re.escape(shown)}"', page)
+
+
+async def test_a_rate_that_cannot_be_kept_exactly_says_as_what_it_is_kept(
+    signed_in: httpx.AsyncClient,
+) -> None:
+    made = await do(signed_in, "/quotas", "bucket", id="slow", capacity="1", rate="1", per="d")
+    page = (await signed_in.get(made.headers["location"])).text
+    assert "0.000012 units a second, 1.0368 a day" in page
+
+
+async def test_a_form_that_is_older_than_the_quota_changes_nothing(
+    house: House, signed_in: httpx.AsyncClient
+) -> None:
+    made = await house.quota("shared", 3, 1)
+    seen = str(made["version"])
+    first = await do(signed_in, at("shared"), "edit", capacity="7", rate="1", per="s", version=seen)
+    assert first.status_code == 303
+    late = await do(signed_in, at("shared"), "edit", capacity="3", rate="1", per="s", version=seen)
+    assert late.status_code == 422
+    assert "changed since this form was opened" in late.text
+    assert (await house.qf.quotas.get("shared")).quota.capacity == 7
+
+
+async def test_a_recharge_sent_twice_happens_once(house: House, signed_in: httpx.AsyncClient) -> None:
+    await do(signed_in, "/quotas", "allowance", id="once", total="100")
+    page = (await signed_in.get(at("once"))).text
+    found = re.search(r'name="request_id" value="([^"]+)"', page)
+    assert found is not None
+    for _ in range(2):
+        fields = {"operation": "add", "amount": "50", "request_id": found[1]}
+        assert (await do(signed_in, at("once"), "recharge", **fields)).status_code == 303
+    level = (await house.qf.quotas.get("once")).level
+    assert level is not None
+    assert level.remaining == 150
+
+
+async def test_undoing_the_creation_leads_to_the_list_and_is_offered_once(
+    house: House, signed_in: httpx.AsyncClient
+) -> None:
+    await house.quota("fleeting")
+    page = (await signed_in.get(at("fleeting"))).text
+    entry = re.search(r'name="entry" value="([^"]+)"', page)
+    assert entry is not None
+    undone = await do(signed_in, at("fleeting"), "undo", entry=entry[1])
+    assert undone.headers["location"] == "/quotas"
+    assert f'value="{entry[1]}"' not in (await signed_in.get("/quotas")).text

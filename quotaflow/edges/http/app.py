@@ -32,6 +32,7 @@ from quotaflow.edges.http.auth import Customers, Door, Tries
 from quotaflow.edges.http.context import Context
 from quotaflow.edges.http.guard import Guard, Hosts
 from quotaflow.edges.http.problems import handle_errors, of_error
+from quotaflow.edges.http.pulse import Pulse
 from quotaflow.edges.http.ratelimit import Policies
 from quotaflow.edges.http.vitals import Stage, Vitals
 from quotaflow.edges.web.app import create_pages, tell
@@ -60,8 +61,9 @@ def create_app(
     customers = Customers(qf.tokens.id_of, None if trusted else Tries(clock))
     door = Door(qf.operators, Tries(clock))
     app.state.context = Context(
-        qf, Policies(qf.store, clock), clock, customers, door, vitals or Vitals(clock, Stage.WORKING)
-    )
+        qf, Policies(qf.store, clock), clock, customers, door, vitals or Vitals(clock, Stage.WORKING),
+        Pulse(qf.statistics.pulse, clock),
+    )  # fmt: skip
     bearer = [Depends(HTTPBearer(auto_error=False))]  # for /docs only; the guard has looked already
     for part in (
         logs,

@@ -84,12 +84,12 @@ class Door:
         """
         return await self._looked_up(address, self._operators.identify(token))
 
-    async def sign_in(self, token: str | bytes, address: str, now_us: int) -> str:
+    async def sign_in(self, token: str | bytes, address: str) -> str:
         """Open a session of who has the token, and return its secret.
 
         :raises Unauthorized: nobody. :raises TooManyTries: nobody looked.
         """
-        return await self._looked_up(address, self._operators.sign_in(token, now_us))
+        return await self._looked_up(address, self._operators.sign_in(token))
 
     async def by_session(self, session_secret: str) -> Operator | None:
         """Return who signed in; None when nobody did, or it is over. Browsers keep old secrets: that is no guess."""

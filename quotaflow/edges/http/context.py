@@ -6,6 +6,7 @@ from typing import Annotated, cast
 from fastapi import Depends, Request
 
 from quotaflow.edges.http.auth import Customers, Door
+from quotaflow.edges.http.pulse import Pulse
 from quotaflow.edges.http.ratelimit import Policies
 from quotaflow.edges.http.vitals import Vitals
 from quotaflow.flow import Quotaflow
@@ -22,6 +23,7 @@ class Context:
     customers: Customers
     door: Door
     vitals: Vitals
+    pulse: Pulse
 
 
 def context_of(request: Request) -> Context:

@@ -124,16 +124,17 @@ class Guard:
 async def _admit(door: Door, scope: Scope) -> Response | None:
     headers, path, is_safe = scope["headers"], scope["path"], scope["method"] in SAFE
     token, session = _credentials(headers)
-    if not is_safe and token is None and (session is not None or is_sign_in(path)):
+    is_leaving = path == SIGN_OUT and not is_safe
+    if not is_safe and token is None and (session is not None or is_sign_in(path) or is_leaving):
         check_origin(headers, needed=session is not None)
     if is_open(path) or (path.startswith(LOCAL_ONLY) and _is_local(address_of(scope))):
         return None
     operator = await _who(door, token, session, address_of(scope))
-    if operator is None:
-        return _sign_in_first(scope)
-    if operator.role is not Role.ADMIN and not is_safe and path != SIGN_OUT:
+    if operator is None:  # who leaves when the session is over is rid of the cookie all the same
+        return None if is_leaving else _sign_in_first(scope)
+    scope[OPERATOR], scope[DOOR] = operator, door  # also for the page that refuses
+    if operator.role is not Role.ADMIN and not is_safe and not is_leaving:
         raise Forbidden("your token may look, not change: ask for one with role admin")
-    scope[OPERATOR], scope[DOOR] = operator, door
     return None
 
 
@@ -190,8 +191,9 @@ def _credentials(headers: Headers) -> tuple[bytes | None, str | None]:
 
 
 def _session(headers: Headers) -> str | None:
-    """Return the secret in the cookie; None when there is none, or not one."""
-    found = [cookie_parser(value.decode("latin-1")) for value in values_of(headers, b"cookie")]
+    """Return the secret in the cookie; None when there is none, or more than one, in one header or several."""
+    pairs = b";".join(values_of(headers, b"cookie")).decode("latin-1").split(";")
+    found = [cookie_parser(pair) for pair in pairs]  # by itself: of two with one name it would keep the last
     secrets = [cookies[COOKIE] for cookies in found if COOKIE in cookies]
     return secrets[0] if len(secrets) == 1 else None
 

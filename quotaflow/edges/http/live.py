@@ -8,11 +8,10 @@ from fastapi.responses import StreamingResponse
 from quotaflow.edges.http.context import Context, Here
 from quotaflow.edges.http.events import SENT, Event, streamed
 from quotaflow.edges.http.guard import is_still_in
-from quotaflow.errors import Unavailable
+from quotaflow.edges.http.pulse import LOOK_S
 
 router = APIRouter(tags=["health"])
 
-LOOK_S = 1.0  # between looks at whether something happened
 ALWAYS = 5  # looks: then it is told anyway, because buckets refill and time passes without anything happening
 
 
@@ -26,16 +25,9 @@ async def _changes(here: Context, request: Request) -> AsyncGenerator[Event, Non
     seen: object = None
     quiet = 0
     while await is_still_in(request):
-        now = await _pulse(here)
+        now = await here.pulse.feel()
         quiet += 1
         if now != seen or quiet >= ALWAYS:
             yield Event("changed", {})
             seen, quiet = now, 0
         await here.clock.sleep(LOOK_S)
-
-
-async def _pulse(here: Context) -> object:
-    try:
-        return await here.flow.statistics.pulse()
-    except Unavailable as error:  # the pages say what is away
-        return str(error)

@@ -4,7 +4,7 @@ An id with a slash in it works too: `:path` takes the rest of the address, and t
 what is wanted.
 """
 
-from typing import Annotated, Any
+from typing import Annotated
 
 from fastapi import APIRouter, Query, Request, Response
 
@@ -27,7 +27,7 @@ from quotaflow.edges.http.shapes import (
 )
 from quotaflow.edges.http.views import Listed, OverrideShown, QuotaShown, override_shown, quota_shown
 from quotaflow.errors import InvalidInput
-from quotaflow.model import foreign_fields, make_quota, needed_fields
+from quotaflow.model import Quota, foreign_fields, make_quota, needed_fields
 
 router = APIRouter(tags=["quotas"])
 
@@ -45,10 +45,7 @@ async def list_quotas(here: Here, page: Annotated[Paging, Query()]) -> Listed[Qu
 @router.post("/api/quotas", status_code=201, openapi_extra=takes(NewQuota))
 async def create_quota(here: Here, request: Request) -> QuotaShown:
     """Create a quota. It begins full."""
-    new = await read(request, NewQuota)
-    if new.id in (".", ".."):
-        raise InvalidInput("id must not be a dot or two: clients drop them from addresses", field="id")
-    quota = make_quota(**fields_of(new))
+    quota = quota_of(await read(request, NewQuota))
     here.policies.forget(quota.id)
     return quota_shown(await here.flow.quotas.create(quota, actor=operator_of(request).name))
 
@@ -118,22 +115,24 @@ async def change_quota(here: Here, request: Request, quota_id: Id) -> QuotaShown
 @router.delete("/api/quotas/{quota_id:path}", status_code=204, response_class=Response)
 async def delete_quota(here: Here, request: Request, quota_id: Id) -> None:
     """Delete a quota; its traces stay. Tasks that name it are skipped from now on."""
-    here.policies.forget(quota_id)
     await here.flow.quotas.remove(quota_id, actor=operator_of(request).name)
+    here.policies.forget(quota_id)
 
 
-def fields_of(new: NewQuota) -> dict[str, Any]:
-    """Return what was given for a quota.
+def quota_of(new: NewQuota) -> Quota:
+    """Make the quota that was asked for.
 
     :raises InvalidInput: a field that its kind needs is missing, or one that it does not have is there.
     """
+    if new.id in (".", ".."):
+        raise InvalidInput("id must not be a dot or two: clients drop them from addresses", field="id")
     given = new.model_dump(exclude_unset=True)
     for field in needed_fields(new.kind, given):
         if field not in given:
             raise InvalidInput(f"{field} is missing", field=field)
     if foreign := sorted(foreign_fields(new.kind) & given.keys()):
         raise InvalidInput(f"{foreign[0]} is not for a quota of kind {new.kind}", field=foreign[0])
-    return given
+    return make_quota(**given)
 
 
 def acquired(path: str) -> str | None:

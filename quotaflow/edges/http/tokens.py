@@ -143,8 +143,7 @@ async def cancel_request(
     here: Here, request: Request, token_id: TokenId, request_id: PathRequestId
 ) -> CancelShown:
     """Make sure that a request charges nothing: what it was charged goes back, and a late command is refused."""
-    await here.flow.tokens.get(token_id)
-    return cancel_shown(await here.flow.charges.cancel(token_id, request_id, actor=operator_of(request).name))
+    return cancel_shown(await here.flow.tokens.cancel(token_id, request_id, actor=operator_of(request).name))
 
 
 @router.post("/api/refund", openapi_extra=takes(NewRefund))
@@ -162,7 +161,7 @@ async def give_back(here: Context, wanted: NewRefund, actor: str) -> Refund:
     subject = check_id(wanted.token_id, field="token_id")
     if wanted.amount is not None:
         amount_micro(wanted.amount, field="amount", minimum=1)  # nothing given back would use up the one time
-    return await here.flow.charges.refund(subject, wanted.request_id, wanted.amount, actor=actor)
+    return await here.flow.tokens.refund(subject, wanted.request_id, wanted.amount, actor=actor)
 
 
 async def _remaining(here: Context, subject: str) -> float | None:

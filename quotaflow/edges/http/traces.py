@@ -6,6 +6,7 @@ from fastapi import APIRouter, Query, Request
 
 from quotaflow.edges.http.bodies import read, takes
 from quotaflow.edges.http.context import Here
+from quotaflow.edges.http.guard import operator_of
 from quotaflow.edges.http.moments import read_moment
 from quotaflow.edges.http.shapes import Id, Nothing, TraceQuery
 from quotaflow.edges.http.views import (
@@ -47,7 +48,7 @@ async def get_trace(here: Here, run_id: Id) -> TraceShown:
 async def cancel_run(here: Here, request: Request, run_id: Id) -> CancelShown:
     """End a run: one that waits is cancelled now, one that runs within a second, wherever it runs."""
     await read(request, Nothing)
-    return CancelShown(run_id, await here.flow.runs.cancel(run_id))
+    return CancelShown(run_id, await here.flow.runs.cancel(run_id, actor=operator_of(request).name))
 
 
 def wanted(query: TraceQuery, now_us: int) -> TraceFilter:

@@ -9,6 +9,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from quotaflow.edges.http.context import Context, context_of
+from quotaflow.edges.http.guard import OPERATOR
 from quotaflow.edges.http.problems import of_error
 from quotaflow.edges.web import assets, login, operators, overview, quotas, tasks, tokens, traces, upstream
 from quotaflow.edges.web.reader import Reader, reader_of
@@ -41,9 +42,7 @@ async def _told(request: Request, error: Exception) -> Response:
     if isinstance(error, ClientDisconnect):
         return answer
     reader = _reader(request)
-    text = reader.words.error(str(error)) if answer.status_code < HTTPStatus.INTERNAL_SERVER_ERROR else None
-    if answer.status_code == HTTPStatus.NOT_FOUND and isinstance(error, HTTPException):
-        text = None
+    text = _text(error, reader)
     kept = {name: value for name, value in answer.headers.items() if name in ("retry-after", "allow")}
     return render(
         request, "error.html", status=answer.status_code, reader=reader, headers=kept, text=text,
@@ -51,6 +50,19 @@ async def _told(request: Request, error: Exception) -> Response:
     )  # fmt: skip
 
 
+def _text(error: Exception, reader: Reader) -> str:
+    """Return what to tell; of what is ours to mend only that there is more in the log."""
+    match error:
+        case HTTPException(status_code=HTTPStatus.NOT_FOUND):
+            return reader.words("There is nothing at this address.")
+        case HTTPException():
+            return reader.words("This cannot be done at this address.")
+        case QuotaflowError() if error.status != HTTPStatus.INTERNAL_SERVER_ERROR:
+            return reader.words.error(str(error))
+        case _:
+            return reader.words("Something went wrong here; the log of the daemon says more.")
+
+
 def _reader(request: Request) -> Reader:
     now_us = context_of(request).clock.wall_us()
-    return reader_of(request, now_us, signed_in="quotaflow.operator" in request.scope)
+    return reader_of(request, now_us, signed_in=OPERATOR in request.scope)

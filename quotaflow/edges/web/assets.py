@@ -1,6 +1,7 @@
 """What pages load beside themselves: our style and scripts, and the browser libraries that the build fetched.
 
-Read once and compressed once. An address carries a part of the content's hash, so a browser may keep it for ever.
+Read once and compressed once. An address carries a part of the content's hash, so a browser may keep what
+is there for ever.
 """
 
 import gzip
@@ -18,6 +19,7 @@ OURS = ("style.css", "app.js", "regions.js", "live.js", "charts.js", "keys.js", 
 LIBRARIES = ("htmx.min.js", "idiomorph.min.js", "uPlot.iife.min.js", "uPlot.min.css")
 TYPES = {".css": "text/css; charset=utf-8", ".js": "text/javascript; charset=utf-8", ".svg": "image/svg+xml"}
 FOR_EVER = "public, max-age=31536000, immutable"
+NOT_LONG = "no-cache"  # of an address with another mark: a page of an older or newer daemon asks
 MARK = 12  # hex digits of the hash
 
 
@@ -58,7 +60,8 @@ async def serve(request: Request) -> Response:
     asset = assets().get(request.path_params["name"])
     if asset is None:
         return PlainTextResponse("nothing is at this address\n", 404)
-    headers = {"Cache-Control": FOR_EVER, "Vary": "Accept-Encoding"}
+    kept = FOR_EVER if request.url.query == asset.mark else NOT_LONG
+    headers = {"Cache-Control": kept, "Vary": "Accept-Encoding"}
     if "gzip" not in request.headers.get("accept-encoding", ""):
         return Response(asset.plain, media_type=asset.media_type, headers=headers)
     headers["Content-Encoding"] = "gzip"

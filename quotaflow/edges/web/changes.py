@@ -12,7 +12,7 @@ from quotaflow.edges.http.context import Context, context_of
 from quotaflow.edges.http.guard import operator_of
 from quotaflow.edges.web.forms import Form
 from quotaflow.edges.web.render import redirect
-from quotaflow.operators import AuditEntry, Subject
+from quotaflow.operators import Act, AuditEntry, Subject
 from quotaflow.store import AuditFilter
 
 
@@ -29,16 +29,17 @@ async def changes_of(here: Context, limit: int, *kinds: str, subject: str | None
     """Return the newest changes to what is of these kinds, or to one of them and what belongs to it."""
     wanted = AuditFilter(kinds=tuple(Subject(kind) for kind in kinds), subject_id=subject)
     page = await here.flow.changes.page(wanted, None, limit)
-    return [shown(entry) for entry in page.items]
+    undone = {entry.undoes for entry in page.items}
+    return [shown(entry, is_undone=entry.id in undone) for entry in page.items]
 
 
-def shown(entry: AuditEntry) -> ChangeShown:
+def shown(entry: AuditEntry, *, is_undone: bool = False) -> ChangeShown:
     """Put before and after side by side; what is nothing in both is left out."""
     before, after = (json.loads(text) if text else {} for text in (entry.before, entry.after))
     names = dict.fromkeys([*before, *after])
     fields = [(name, before.get(name), after.get(name)) for name in names]
     fields = [field for field in fields if field[1:] != (None, None)]
-    return ChangeShown(entry, fields, can_undo(entry))
+    return ChangeShown(entry, fields, can_undo(entry) and not is_undone)
 
 
 async def undo(request: Request, form: Form, to: str) -> Response:
@@ -47,5 +48,7 @@ async def undo(request: Request, form: Form, to: str) -> Response:
     :raises Conflict: it has been changed since. :raises InvalidInput: this cannot be taken back.
     """
     here = context_of(request)
-    await here.flow.changes.undo(form.typed.get("entry", ""), actor=operator_of(request).name)
-    return redirect(to, "The change was taken back.")
+    entry = await here.flow.changes.undo(form.typed.get("entry", ""), actor=operator_of(request).name)
+    here.policies.forget(entry.subject_id.partition("\n")[0])
+    is_gone = entry.kind is Subject.QUOTA and entry.act is Act.REMOVE
+    return redirect("/quotas" if is_gone else to, "The change was taken back.")

@@ -4,8 +4,10 @@ A field left empty is as if it were not there. A checkbox sends `false` from a h
 one not ticked is told from one not shown.
 """
 
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from http import HTTPStatus
 from types import NoneType
 from typing import Any, TypeVar, get_args
 from urllib.parse import parse_qsl
@@ -20,7 +22,10 @@ from quotaflow.errors import Conflict, InvalidInput
 
 DO = "do"  # the field that says which of a page's forms this is
 MOST_FIELDS = 100
+UNKNOWN = "the form asks for something that is not known here"
 REST = ""  # key of what is wrong with no field in particular
+
+_GROUPED = re.compile(r"-?\d{1,3}(?:([, ])\d{3})(?:\1\d{3})*(?:\.\d+)?").fullmatch
 
 Shape = TypeVar("Shape", bound=Body)
 
@@ -52,6 +57,11 @@ class Form:
             if name in self.typed and name not in given:
                 setattr(read, name, None)
         return read
+
+    @property
+    def status(self) -> int:
+        """How to answer with the page that shows it."""
+        return HTTPStatus.UNPROCESSABLE_ENTITY if self.wrong else HTTPStatus.OK
 
     def refused(self, wrong: Mapping[str, str]) -> "Form":
         """Return it with what is wrong."""
@@ -97,7 +107,6 @@ def _by_field(error: ValidationError) -> dict[str, str]:
 
 
 def _plain(shape: type[Body], name: str, text: str) -> str:
-    """Drop what people put into numbers to read them: 1,000,000 and 1_000."""
     known = shape.model_fields.get(name)
     if known is None:
         return text
@@ -105,4 +114,9 @@ def _plain(shape: type[Body], name: str, text: str) -> str:
     plain = {getattr(kind, "__origin__", kind) for kind in kinds} - {
         NoneType
     }  # of Annotated[float, ...]: float
-    return text.replace(",", "").replace(" ", "") if plain <= {int, float} else text
+    return ungrouped(text) if plain <= {int, float} else text
+
+
+def ungrouped(text: str) -> str:
+    """Drop what keeps thousands apart: 1,000,000 or 1 000 000. A comma anywhere else is no number of ours: 1,5."""
+    return re.sub("[, ]", "", text) if _GROUPED(text) else text

@@ -11,7 +11,7 @@ from quotaflow.edges.http.context import context_of
 from quotaflow.edges.http.guard import operator_of
 from quotaflow.edges.http.operators import NewOperator
 from quotaflow.edges.web.changes import changes_of
-from quotaflow.edges.web.forms import Form, Wrong, form_of, wrong_of
+from quotaflow.edges.web.forms import UNKNOWN, Form, Wrong, form_of, wrong_of
 from quotaflow.edges.web.render import address, redirect, render
 from quotaflow.errors import Conflict, InvalidInput
 from quotaflow.operators import Operator
@@ -30,7 +30,7 @@ async def change(request: Request) -> Response:
     form = await form_of(request)
     act = _ACTS.get(form.do)
     if act is None:
-        raise InvalidInput("the form asks for something that is not known here", field="do")
+        raise InvalidInput(UNKNOWN)
     return await act(request, form)
 
 

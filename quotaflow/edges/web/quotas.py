@@ -1,7 +1,7 @@
 """/quotas: every quota with its level, and what a person may do to it. /quotas/ID: its history, and why it refused."""
 
+import secrets
 from collections.abc import Awaitable, Callable, Mapping
-from http import HTTPStatus
 from typing import Any
 
 from starlette.requests import Request
@@ -9,20 +9,23 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from quotaflow.amounts import MICRO, check_id
-from quotaflow.control.forecasts import points_of, runs_out
+from quotaflow.control.forecasts import has_pace, points_of, runs_out
 from quotaflow.control.quotas import QuotaView
 from quotaflow.edges.http.context import Context, context_of
 from quotaflow.edges.http.guard import operator_of
+from quotaflow.edges.http.quotas import quota_of
 from quotaflow.edges.http.shapes import CHANGES, NewOverride, NewQuota, QuotaChange, Recharge
 from quotaflow.edges.web.changes import changes_of, undo
-from quotaflow.edges.web.forms import Form, Wrong, form_of, wrong_of
-from quotaflow.edges.web.render import address, redirect, render
+from quotaflow.edges.web.forms import UNKNOWN, Form, Wrong, form_of, ungrouped, wrong_of
+from quotaflow.edges.web.render import address, redirect, render, units
 from quotaflow.errors import Conflict, InvalidInput
-from quotaflow.model import QuotaKind, make_quota
+from quotaflow.model import Quota, QuotaKind, needed_fields
 from quotaflow.store import MinuteFigures
 
 ON_A_PAGE = 50
-DAY_US = 86_400 * MICRO
+DAY_S = 86_400
+DAY_US = DAY_S * MICRO
+NEAR = 1e-3  # of a rate: kept so near it is what was asked for
 NEWEST = 20  # refusals and changes shown
 PER = {"s": 1, "m": 60, "h": 3_600, "d": 86_400}  # what a person may give a rate per
 Done = tuple[str, dict[str, str]]  # what was done, in English, and its values
@@ -43,7 +46,9 @@ async def change_all(request: Request) -> Response:
         view = await here.flow.quotas.create(new, actor=operator_of(request).name)
     except (Wrong, InvalidInput, Conflict) as error:
         return await _list(request, _refused(form, error))
-    return redirect(address("quotas", view.quota.id), "The quota {name} is in force.", name=view.quota.name)
+    here.policies.forget(view.quota.id)
+    told, values = _kept(view.quota, form)
+    return redirect(address("quotas", view.quota.id), told, **values)
 
 
 async def show(request: Request) -> Response:
@@ -69,10 +74,9 @@ async def _list(request: Request, form: Form) -> Response:
     here, query = context_of(request), request.query_params
     text = query.get("q", "").strip()
     views, cursor = await here.flow.quotas.page(query.get("cursor"), ON_A_PAGE, text=text or None)
-    status = HTTPStatus.UNPROCESSABLE_ENTITY if form.wrong else HTTPStatus.OK
     following = address("quotas", q=text or None, cursor=cursor) if cursor else None
     return render(
-        request, "quotas.html", status=status, views=views, q=text, next=following, form=form,
+        request, "quotas.html", status=form.status, views=views, q=text, next=following, form=form,
         providers=[("", "–"), *((name, name) for name in here.flow.settings.upstream.all_providers)],
         changes=await changes_of(here, NEWEST, "quota", "override"),
     )  # fmt: skip
@@ -84,16 +88,17 @@ async def _show(request: Request, form: Form) -> Response:
     now_us = here.clock.wall_us()
     minutes = await here.flow.store.minutes(now_us - DAY_US, now_us, quota_id)
     is_bucket = view.quota.kind is QuotaKind.BUCKET
-    status = HTTPStatus.UNPROCESSABLE_ENTITY if form.wrong else HTTPStatus.OK
     return render(
-        request, "quota.html", status=status, view=view, form=form, now_us=now_us,
+        request, "quota.html", status=form.status, view=view, form=form, now_us=now_us,
         level=_levels(minutes), decisions=_decisions(minutes), ends_us=_ends_us(view, minutes, now_us),
+        is_known=has_pace(points_of(minutes, now_us), now_us),
         refusals=await here.flow.store.refusals(quota_id, now_us - DAY_US, NEWEST),
         refused=sum(minute.limited for minute in minutes),
         overrides=await here.flow.quotas.overrides(quota_id) if is_bucket else [],
         tasks=[row for row in await here.flow.store.list_tasks() if row.quota_name == view.quota.name],
         changes=await changes_of(here, NEWEST, "quota", "override", subject=quota_id),
-        rate=_rate_of(view.quota.refill_rate),
+        rate=_rate_of(view.quota),
+        once=f"page-{secrets.token_hex(8)}",  # sent twice it recharges once
     )  # fmt: skip
 
 
@@ -128,50 +133,72 @@ def _decisions(minutes: list[MinuteFigures]) -> dict[str, list[int]]:
     }
 
 
-def _new_quota(form: Form) -> Any:
-    kind = QuotaKind(form.do) if form.do in set(QuotaKind) else QuotaKind.BUCKET
-    rated = _rated(form) if kind is QuotaKind.BUCKET else form
-    given = rated.read(NewQuota).model_dump(exclude_unset=True) | {"kind": kind}
-    needed = ("id", "capacity", "refill_rate") if kind is QuotaKind.BUCKET else ("id", "total")
-    missing = [name for name in needed if name not in given and not (name == "total" and "mirrors" in given)]
-    if missing:
-        shown = {"refill_rate": "rate"}
-        raise Wrong({shown.get(name, name): f"{name} is missing" for name in missing})
-    if given["id"] in (".", ".."):
-        raise Wrong({"id": "id must not be a dot or two: clients drop them from addresses"})
-    return make_quota(**given)
+def _new_quota(form: Form) -> Quota:
+    if form.do not in set(QuotaKind):
+        raise InvalidInput(UNKNOWN)
+    kind = QuotaKind(form.do)
+    given = {name for name, text in form.typed.items() if text.strip()}
+    needed = ("id", "capacity", "rate") if kind is QuotaKind.BUCKET else ("id", *needed_fields(kind, given))
+    wrong = {name: f"{name} is missing" for name in needed if name not in given}
+    try:
+        read = (_rated(form) if kind is QuotaKind.BUCKET else form).read(NewQuota)
+    except Wrong as error:
+        raise Wrong(
+            {**wrong, **{name: text for name, text in error.fields.items() if name not in wrong}}
+        ) from error
+    if wrong:
+        raise Wrong(wrong)
+    return quota_of(read.model_copy(update={"kind": kind}))
 
 
 def _rated(form: Form) -> Form:
     """Put `rate` and `per` together to units per second."""
     typed = dict(form.typed)
-    rate, per = typed.pop("rate", "").strip(), typed.pop("per", "s")
+    rate, per = ungrouped(typed.pop("rate", "").strip()), typed.pop("per", "s")
     if rate:
         try:
-            typed["refill_rate"] = str(float(rate.replace(",", "")) / PER[per])
+            typed["refill_rate"] = repr(float(rate) / PER[per])
         except (ValueError, KeyError):
             raise Wrong({"rate": "rate must be a number"}) from None
     return Form(form.do, typed)
 
 
-def _rate_of(per_s: float) -> tuple[float, str]:
-    """Return a rate as a person would give it: the first unit in which it is a whole number, or per second."""
+def _rate_of(quota: Quota) -> tuple[float, str]:
+    """Return a rate as a person would give it: the first unit in which a whole number is kept as this rate."""
     for per, seconds in PER.items():
-        count = round(per_s * seconds, 6)
-        if count and count == int(count):
+        count = round(quota.refill_rate * seconds)
+        if count and round(count / seconds * MICRO) == quota.refill_micro_s:
             return count, per
-    return per_s, "s"
+    return quota.refill_rate, "s"
+
+
+def _kept(quota: Quota, form: Form) -> tuple[str, dict[str, str]]:
+    """Say that a quota is in force, and as which rate the one asked for is kept when that is not the same."""
+    asked = float(_rated(form).typed.get("refill_rate", quota.refill_rate))
+    if abs(asked - quota.refill_rate) <= asked * NEAR:
+        return "The quota {name} is in force.", {"name": quota.name}
+    told = (
+        "The quota {name} is in force; its rate is kept to the millionth: {rate} units a second, {day} a day."
+    )
+    return told, {
+        "name": quota.name,
+        "rate": units(quota.refill_rate),
+        "day": units(quota.refill_rate * DAY_S),
+    }
 
 
 async def _edit(here: Context, quota_id: str, form: Form, actor: str) -> Done:
-    kind = (await here.flow.quotas.get(quota_id)).quota.kind
-    is_bucket = kind is QuotaKind.BUCKET
+    quota = (await here.flow.quotas.get(quota_id)).quota
+    is_bucket = quota.kind is QuotaKind.BUCKET
     nulls = ("max_concurrent",) if is_bucket else ("reset_cron", "timezone")
-    change = (_rated(form) if is_bucket else form).read(QuotaChange, nulls=nulls)
-    given = change.model_dump(exclude_unset=True)
-    await here.flow.quotas.change(quota_id, actor=actor, **given)
+    seen = form.typed.get("version")
+    if seen not in (None, str(quota.version)):
+        raise Conflict("it has been changed since this form was opened: look at it again, then change it")
+    typed = Form(form.do, {name: text for name, text in form.typed.items() if name != "version"})
+    change = (_rated(typed) if is_bucket else typed).read(QuotaChange, nulls=nulls)
+    view = await here.flow.quotas.change(quota_id, actor=actor, **change.model_dump(exclude_unset=True))
     here.policies.forget(quota_id)
-    return "The change is in force.", {}
+    return _kept(view.quota, typed)
 
 
 def _switch(*, enabled: bool) -> Callable[[Context, str, Form, str], Awaitable[Done]]:
@@ -189,7 +216,9 @@ async def _refill(here: Context, quota_id: str, _form: Form, actor: str) -> Done
 
 async def _recharge(here: Context, quota_id: str, form: Form, actor: str) -> Done:
     wanted = form.read(Recharge)
-    await here.flow.quotas.recharge(quota_id, CHANGES[wanted.operation], wanted.amount, actor=actor)
+    await here.flow.quotas.recharge(
+        quota_id, CHANGES[wanted.operation], wanted.amount, request_id=wanted.request_id, actor=actor
+    )
     return "The quota is recharged.", {}
 
 
@@ -212,13 +241,13 @@ async def _drop_override(here: Context, quota_id: str, form: Form, actor: str) -
 
 
 async def _remove(here: Context, quota_id: str, _form: Form, actor: str) -> Done:
-    here.policies.forget(quota_id)
     await here.flow.quotas.remove(quota_id, actor=actor)
+    here.policies.forget(quota_id)
     return "The quota {name} is deleted.", {"name": quota_id}
 
 
 async def _unknown(_here: Context, _quota_id: str, _form: Form, _actor: str) -> Done:
-    raise InvalidInput("the form asks for something that is not known here")
+    raise InvalidInput(UNKNOWN)
 
 
 def _id(request: Request) -> str:

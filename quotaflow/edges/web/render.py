@@ -3,6 +3,7 @@
 import asyncio
 import gzip
 import json
+import re
 from collections.abc import Mapping
 from functools import cache
 from http import HTTPStatus
@@ -18,11 +19,15 @@ from quotaflow.edges.http.context import context_of
 from quotaflow.edges.web.assets import address_of, has_libraries
 from quotaflow.edges.web.reader import DONE, Reader, reader_of
 from quotaflow.edges.web.words import LANGUAGES, Words
-from quotaflow.timing import iso
+from quotaflow.edges.web.words_zh import CHINESE
+from quotaflow.timing import iso, us_of
 
+_ISO = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z").fullmatch  # as timing.iso writes it
 MEDIA_TYPE = "text/html; charset=utf-8"
 PACKED_FROM = 1_000  # bytes: below that compressing gains nothing
 DONE_S = 10  # how long a page may take to show what was done
+DONE_CHARS = 200  # of each value in it
+REFRESH = "x-refresh"  # header of a page that only fetches its regions: what was done is for the next page
 
 
 def render(
@@ -36,7 +41,7 @@ def render(
 ) -> Response:
     """Answer with a page. A template has, besides `values`: `me` (Reader), `_` (Words), `here` (path and query)."""
     me = reader or reader_of(request, context_of(request).clock.wall_us())
-    done = request.cookies.get(DONE)
+    done = None if REFRESH in request.headers else request.cookies.get(DONE)
     text = (
         _environment()
         .get_template(template)
@@ -121,20 +126,41 @@ def when(us: int | None, me: Reader) -> Markup:
     )
 
 
+def told(value: object, me: Reader) -> str | Markup:
+    """Write a value of a definition: yes or no, amounts exactly, moments in the reader's zone, else as it is."""
+    match value:
+        case bool():
+            return me.words("yes" if value else "no")
+        case int() | float():
+            return units(value)
+        case str() if _ISO(value):
+            return when(us_of(value), me)
+        case _:
+            return str(value)
+
+
 def _done(cookie: str | None, words: Words) -> str | None:
-    """Read what the page before left to be said; what anybody else put there is not shown."""
+    """Read what the page before left to be said: one of our own texts, with values of at most 200 characters.
+
+    Anybody who can set a cookie chooses which text and which values, not more: our texts name values, and nothing of
+    them. What cannot be read is not shown.
+    """
     if cookie is None:
         return None
     try:
         english, values = json.loads(unquote(cookie))
-        return words(str(english), **{str(key): str(value)[:200] for key, value in values.items()})
-    except (ValueError, TypeError, KeyError, IndexError, AttributeError):
+        if english not in CHINESE:
+            return None
+        told = words(english, **{key: str(value)[:DONE_CHARS] for key, value in values.items()})
+        told.encode()  # half a character, which JSON may name, is in no page
+    except (ValueError, TypeError, KeyError, IndexError, AttributeError, RecursionError):
         return None
+    return told
 
 
 def _answer(request: Request, text: str, status: int, headers: Mapping[str, str]) -> Response:
     body = text.encode()
-    known = {"Cache-Control": "no-store", "Vary": "Accept-Encoding, Cookie, Accept-Language", **headers}
+    known = {"Vary": "Accept-Encoding, Cookie, Accept-Language", **headers}
     if len(body) >= PACKED_FROM and "gzip" in request.headers.get("accept-encoding", ""):
         body = gzip.compress(body, compresslevel=5, mtime=0)
         known["Content-Encoding"] = "gzip"
@@ -154,6 +180,7 @@ def _environment() -> Environment:
     environment.filters |= {"units": units, "micro": micro, "span": span}
     environment.globals |= {
         "when": when,
+        "told": told,
         "address": address,
         "asset": address_of,
         "has_libraries": has_libraries(),

@@ -12,8 +12,9 @@ from starlette.routing import Route
 from quotaflow.amounts import MICRO, check_id
 from quotaflow.control.quotas import QuotaView
 from quotaflow.edges.http.context import Context, context_of
+from quotaflow.edges.http.guard import operator_of
 from quotaflow.edges.web.advice import advice_of
-from quotaflow.edges.web.forms import Form, form_of, wrong_of
+from quotaflow.edges.web.forms import UNKNOWN, Form, form_of, wrong_of
 from quotaflow.edges.web.render import address, redirect, render
 from quotaflow.edges.web.steps import line_of, steps_of
 from quotaflow.errors import Conflict, InvalidInput, NotFound
@@ -36,9 +37,9 @@ async def change(request: Request) -> Response:
     """Cancel a run that is waiting or under way."""
     form, run_id = await form_of(request), _id(request)
     if form.do != "cancel":
-        raise InvalidInput("the form asks for something that is not known here", field="do")
+        raise InvalidInput(UNKNOWN)
     try:
-        was = await context_of(request).flow.runs.cancel(run_id)
+        was = await context_of(request).flow.runs.cancel(run_id, actor=operator_of(request).name)
     except Conflict as error:
         return await _show(request, form.refused(wrong_of(error, lambda _: False)))
     done = "The run is cancelled." if was == "waiting" else "The run will be stopped within a second."
@@ -54,9 +55,8 @@ async def _show(request: Request, form: Form) -> Response:
     view = await _quota(here, trace)
     steps = steps_of(trace)
     declared = REGISTRY.get(trace.task_id)
-    status = HTTPStatus.UNPROCESSABLE_ENTITY if form.wrong else HTTPStatus.OK
     return render(
-        request, "run.html", status=status, form=form, trace=trace, view=view, steps=steps,
+        request, "run.html", status=form.status, form=form, trace=trace, view=view, steps=steps,
         line=line_of(trace, steps, now_us), task=await _or_none(here.flow.store.get_task(trace.task_id)),
         advice=advice_of(trace, view.quota if view else None, declared.cost_micro if declared else None),
     )  # fmt: skip

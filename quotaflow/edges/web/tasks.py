@@ -3,7 +3,6 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from http import HTTPStatus
 from typing import NamedTuple
 
 from starlette.datastructures import QueryParams
@@ -17,7 +16,7 @@ from quotaflow.edges.http.context import Context, context_of
 from quotaflow.edges.http.guard import operator_of
 from quotaflow.edges.http.shapes import TaskChange
 from quotaflow.edges.web.changes import changes_of, undo
-from quotaflow.edges.web.forms import Form, Wrong, form_of, wrong_of
+from quotaflow.edges.web.forms import UNKNOWN, Form, Wrong, form_of, wrong_of
 from quotaflow.edges.web.reader import FORMAT, Reader, reader_of
 from quotaflow.edges.web.render import address, redirect, render
 from quotaflow.edges.web.task_acts import ACTS, BUTTONS, Acts, Done, answered_in
@@ -119,7 +118,7 @@ async def change(request: Request) -> Response:
 async def _do(request: Request, acts: Acts, task_id: str, form: Form) -> Done:
     act = acts.get(form.do)
     if act is None:
-        raise InvalidInput("the form asks for something that is not known here")
+        raise InvalidInput(UNKNOWN)
     return await act(context_of(request), task_id, form, operator_of(request).name)
 
 
@@ -142,7 +141,7 @@ async def _list(request: Request, form: Form) -> Response:
     names = {view.row.id: view.row.name for view in views}
     following = address("tasks", q=text or None, cursor=cursor) if cursor else None
     return render(
-        request, "tasks.html", status=_status(form), reader=me, form=form, q=text, next=following,
+        request, "tasks.html", status=form.status, reader=me, form=form, q=text, next=following,
         tasks=await _shown(here, views, me), timeline=timeline_of(names, due, me),
         at=_list_address(query),
     )  # fmt: skip
@@ -153,7 +152,7 @@ async def _show(request: Request, form: Form, preview: Preview | None = None) ->
     view = await here.flow.tasks.get(task_id, moments=MOMENTS)
     (task,) = await _shown(here, [view], me)
     return render(
-        request, "task.html", status=_status(form), reader=me, form=form, task=task, preview=preview,
+        request, "task.html", status=form.status, reader=me, form=form, task=task, preview=preview,
         answered=answered_in(request.query_params), moments=_in_zone(view.row, view.next_us),
         changes=await changes_of(here, CHANGES, "task", subject=task_id),
     )  # fmt: skip
@@ -201,10 +200,6 @@ def _in_zone(row: TaskRow, moments: Sequence[int]) -> list[tuple[int, str]]:
 
 def _list_address(query: QueryParams) -> str:
     return address("tasks", q=query.get("q") or None, cursor=query.get("cursor"))
-
-
-def _status(form: Form) -> HTTPStatus:
-    return HTTPStatus.UNPROCESSABLE_ENTITY if form.wrong else HTTPStatus.OK
 
 
 def _reader(request: Request) -> Reader:

@@ -3,7 +3,6 @@
 import secrets
 from collections.abc import Awaitable, Callable, Mapping
 from datetime import datetime, tzinfo
-from http import HTTPStatus
 from typing import Any, NamedTuple
 
 from starlette.requests import Request
@@ -16,7 +15,7 @@ from quotaflow.edges.http.shapes import CHANGES, Recharge
 from quotaflow.edges.http.token_shapes import LogQuery, NewRefund, TokenChange, token_id_of
 from quotaflow.edges.http.tokens import alter, give_back
 from quotaflow.edges.web.changes import changes_of
-from quotaflow.edges.web.forms import REST, Form, Wrong, form_of, wrong_of
+from quotaflow.edges.web.forms import REST, UNKNOWN, Form, Wrong, form_of, wrong_of
 from quotaflow.edges.web.queries import query_of
 from quotaflow.edges.web.reader import reader_of
 from quotaflow.edges.web.render import address, here_of, micro, redirect, render
@@ -50,7 +49,7 @@ async def change(request: Request) -> Response:
     here, token_id, form = context_of(request), _id(request), await form_of(request)
     act = _ACTS.get(form.do)
     if act is None:
-        raise InvalidInput("the form asks for something that is not known here", field="do")
+        raise InvalidInput(UNKNOWN)
     zoned = in_zone(form, reader_of(request, here.clock.wall_us()).zone)
     try:
         done, values = await act(here, token_id, zoned, operator_of(request).name)
@@ -69,9 +68,8 @@ async def _show(request: Request, form: Form) -> Response:
     following = None
     if page.next_cursor:
         following = address("tokens", token_id, span=span, action=query.action, cursor=page.next_cursor)
-    status = HTTPStatus.UNPROCESSABLE_ENTITY if form.wrong else HTTPStatus.OK
     return render(
-        request, "token.html", status=status, view=view, form=form, state_of=state_of, span=span,
+        request, "token.html", status=form.status, view=view, form=form, state_of=state_of, span=span,
         spent=await _spent(here, token_id, SPANS[span or DAY]), log=page.items, next=following,
         refunded=await _refunded(here, token_id, page.items), action=query.action, actions=[*Action],
         once=f"page-{secrets.token_hex(8)}",  # sent twice it recharges once

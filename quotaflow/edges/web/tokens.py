@@ -51,9 +51,8 @@ async def _list(request: Request, form: Form) -> Response:
     page = await here.flow.tokens.page(wanted, query.cursor, ON_A_PAGE)
     asked = {name: request.query_params.get(name) or None for name in CONDITIONS}
     following = address("tokens", **asked, cursor=page.next_cursor) if page.next_cursor else None
-    status = HTTPStatus.UNPROCESSABLE_ENTITY if form.wrong else HTTPStatus.OK
     return render(
-        request, "tokens.html", status=status, views=page.items, next=following, asked=asked, form=form,
+        request, "tokens.html", status=form.status, views=page.items, next=following, asked=asked, form=form,
         state_of=state_of, changes=await changes_of(here, NEWEST, "token"),
     )  # fmt: skip
 

@@ -16,7 +16,7 @@ from quotaflow.edges.http.guard import operator_of
 from quotaflow.edges.http.upstream_shapes import KeyQuery, NewKey, RefreshWish
 from quotaflow.edges.web import upstream_key
 from quotaflow.edges.web.changes import changes_of
-from quotaflow.edges.web.forms import Form, Wrong, form_of, wrong_of
+from quotaflow.edges.web.forms import UNKNOWN, Form, Wrong, form_of, wrong_of
 from quotaflow.edges.web.queries import query_of
 from quotaflow.edges.web.render import address, redirect, render
 from quotaflow.edges.web.upstream_key import without_secrets
@@ -40,7 +40,7 @@ async def change_all(request: Request) -> Response:
     form = await form_of(request)
     act = _ACTS.get(form.do)
     if act is None:
-        raise InvalidInput("the form asks for something that is not known here", field="do")
+        raise InvalidInput(UNKNOWN)
     try:
         return await act(request, form)
     except (Wrong, InvalidInput, Conflict, SecretUnavailable) as error:

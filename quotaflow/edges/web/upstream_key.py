@@ -1,7 +1,6 @@
 """/upstream-keys/ID: what is known of one key, and what a person may do to it. Its secret is shown to nobody."""
 
 from collections.abc import Awaitable, Callable, Mapping
-from http import HTTPStatus
 
 from starlette.requests import Request
 from starlette.responses import Response
@@ -11,7 +10,7 @@ from quotaflow.edges.http.guard import operator_of
 from quotaflow.edges.http.upstream_shapes import KeyChange, key_id_of
 from quotaflow.edges.http.upstream_views import source_of
 from quotaflow.edges.web.changes import changes_of
-from quotaflow.edges.web.forms import Form, Wrong, form_of, wrong_of
+from quotaflow.edges.web.forms import UNKNOWN, Form, Wrong, form_of, wrong_of
 from quotaflow.edges.web.render import here_of, redirect, render
 from quotaflow.errors import Conflict, InvalidInput, SecretUnavailable
 
@@ -34,7 +33,7 @@ async def change(request: Request) -> Response:
     key_id, form = _id(request), await form_of(request)
     act = _ACTS.get(form.do)
     if act is None:
-        raise InvalidInput("the form asks for something that is not known here", field="do")
+        raise InvalidInput(UNKNOWN)
     try:
         done, values = await act(context_of(request), key_id, form, operator_of(request).name)
     except (Wrong, InvalidInput, Conflict, SecretUnavailable) as error:
@@ -55,9 +54,8 @@ def without_secrets(form: Form) -> Form:
 async def _show(request: Request, form: Form) -> Response:
     here, key_id = context_of(request), _id(request)
     view = await here.flow.upstream.get(key_id)
-    status = HTTPStatus.UNPROCESSABLE_ENTITY if form.wrong else HTTPStatus.OK
     return render(
-        request, "upstream_key.html", status=status, view=view, form=form, source=source_of(view.key),
+        request, "upstream_key.html", status=form.status, view=view, form=form, source=source_of(view.key),
         mirrors=sorted(here.flow.quotas.mirroring),
         changes=await changes_of(here, NEWEST, "upstream_key", subject=key_id),
     )  # fmt: skip

@@ -11,7 +11,12 @@ from quotaflow.edges.web.words_zh_errors import PATTERNS
 EN, ZH = "en", "zh"
 LANGUAGES = {EN: "English", ZH: "中文"}
 
-_errors = [(re.compile(pattern), chinese) for pattern, chinese in PATTERNS]
+_Patterns = list[tuple[re.Pattern[str], str]]
+
+_errors: _Patterns = [(re.compile(pattern), chinese) for pattern, chinese in PATTERNS]
+_long: _Patterns = [
+    each for each in _errors if "; " in each[0].pattern
+]  # one sentence, with a semicolon in it
 
 
 class Words(NamedTuple):
@@ -28,14 +33,21 @@ class Words(NamedTuple):
         """Return what went wrong in this language; errors are raised in English, with their values in them."""
         if self.language != ZH:
             return english
-        return "；".join(_error(sentence) for sentence in english.split("; "))
+        if whole := _error(english, _long):
+            return whole
+        return "；".join(_error(sentence, _errors) or sentence for sentence in english.split("; "))
 
 
-def _error(english: str) -> str:
-    for pattern, chinese in _errors:
+def _error(english: str, patterns: _Patterns) -> str | None:
+    for pattern, chinese in patterns:
         if found := pattern.fullmatch(english):
-            return chinese.format(*found.groups())
-    return CHINESE.get(english, english)
+            return chinese.format(*_groups(found))
+    return CHINESE.get(english)
+
+
+def _groups(found: re.Match[str]) -> Iterable[str]:
+    inner = found.re.groupindex.get("error")
+    return (Words(ZH).error(text) if at == inner else text for at, text in enumerate(found.groups(), 1))
 
 
 def choose(cookie: str | None, accepted: str) -> Words:

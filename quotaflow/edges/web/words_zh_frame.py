@@ -27,6 +27,8 @@ FRAME = {
     "Close": "关闭",
     "Back to the overview": "返回概览",
     "Something went wrong here; the log of the daemon says more.": "出错了；详情见守护进程的日志。",
+    "There is nothing at this address.": "此地址没有内容。",
+    "This cannot be done at this address.": "此地址不支持这样的请求。",
     "Not Found": "未找到",
     "Bad Request": "请求有误",
     "Forbidden": "无权操作",
@@ -44,6 +46,7 @@ FRAME = {
     "The admin token, or a token of an operator. The daemon showed the admin token when it first started.": (
         "管理员令牌，或操作员的令牌。守护进程首次启动时会显示管理员令牌。"
     ),
+    "This link signs in once: the button uses it up.": "此链接只能登录一次：点击按钮后即失效。",
     "this link was used already, or is older than 10 minutes: sign in with the token": (
         "此链接已使用过，或已超过 10 分钟：请用令牌登录"
     ),

@@ -42,8 +42,8 @@ OVERVIEW = {
     "now": "现在",
     "not within a day": "一天内不会用完",
     "{count} more are near their end": "还有 {count} 个即将用完",
-    "None: every quota has enough left at the pace of the last hour.": (
-        "没有：按最近一小时的速度，每个配额都还充足。"
+    "None is below a fifth, and none is known to run out within a day.": (
+        "没有：余量都在五分之一以上，也没有预计一天内用完的配额。"
     ),
     "Next runs": "接下来的运行",
     "No task has a schedule, or all of them are paused.": "没有任务有时间表，或者都已暂停。",

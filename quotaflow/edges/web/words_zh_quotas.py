@@ -62,6 +62,15 @@ QUOTAS = {
     "Runs waiting for units": "等待额度的运行",
     "Used up at this pace": "按当前速度用完",
     "not in sight": "暂不会用完",
+    "not known yet": "尚不清楚",
+    "yes": "是",
+    "no": "否",
+    "The quota {name} is in force; its rate is kept to the millionth: {rate} units a second, {day} a day.": (
+        "配额 {name} 已生效；速率精确到百万分之一：每秒 {rate}，每天 {day}。"
+    ),
+    "it has been changed since this form was opened: look at it again, then change it": (
+        "打开此表单之后它已被修改：请重新查看后再改"
+    ),
     "Disable": "停用",
     "Enable": "启用",
     "Delete": "删除",
@@ -137,9 +146,12 @@ QUOTAS = {
     "remove": "删除",
     "refill": "补满",
     "recharge": "充值",
+    "refund": "退还",
+    "cancel": "取消",
     "quota": "配额",
     "override": "键的单独设置",
     "task": "任务",
+    "run": "运行",
     "token": "访问令牌",
     "upstream_key": "上游密钥",
     "operator": "操作员",

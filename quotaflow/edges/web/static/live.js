@@ -36,6 +36,7 @@ function lost() {
   tell("lost");
   warning ??= setTimeout(() => { document.getElementById("lost").hidden = false; }, BANNER_MS);
   setTimeout(connect, AGAIN_MS[Math.min(failures, AGAIN_MS.length) - 1]);
+  askWhy(); // the stream does not say whether the daemon went or the session
 }
 
 function found() {

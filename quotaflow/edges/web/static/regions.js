@@ -10,6 +10,10 @@ function mustWait() {
   return regions.paused || document.hidden || regions.going > 0;
 }
 
+function ask(options) {
+  return fetch(location.pathname + location.search, { headers: { "X-Refresh": "1" }, ...options });
+}
+
 function refresh() {
   if (mustWait()) regions.missed = true;
   else regions.planned ??= setTimeout(fetchRegions, Math.max(0, regions.last + REST_MS - Date.now()));
@@ -24,7 +28,7 @@ async function fetchRegions() {
   const fetching = regions.fetching = new AbortController();
   const patience = setTimeout(() => fetching.abort(), PATIENCE_MS);
   try {
-    const answer = await fetch(location.pathname + location.search, { signal: fetching.signal });
+    const answer = await ask({ signal: fetching.signal });
     const text = await answer.text();
     if (answer.redirected) location.reload(); // to where one signs in
     else if (answer.ok && !mustWait() && !fetching.signal.aborted) put(new DOMParser().parseFromString(text, "text/html"));
@@ -32,6 +36,17 @@ async function fetchRegions() {
     regions.missed = true; // the stream of events finds out what is wrong, and tells the reader
   } finally {
     clearTimeout(patience);
+  }
+}
+
+// Who is not signed in any more is led to where one signs in, also from a page without regions.
+async function askWhy() {
+  if (document.querySelector("section.live") !== null) return refresh();
+  try {
+    const answer = await ask({ method: "HEAD", signal: AbortSignal.timeout(PATIENCE_MS) });
+    if (answer.redirected) location.reload();
+  } catch {
+    // the daemon is away, which the reader is told
   }
 }
 
@@ -56,5 +71,7 @@ function came() {
   if (regions.missed || document.querySelector("section.live[data-soon]")) refresh();
 }
 
+// Going back to what is gone: the browser shows what the server says of it.
+document.addEventListener("htmx:historyCacheMissLoadError", () => location.reload());
 document.addEventListener("htmx:beforeRequest", goes);
 document.addEventListener("htmx:afterRequest", came);
