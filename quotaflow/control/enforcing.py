@@ -1,5 +1,6 @@
 """Quotas put into force in Redis as SQL has them: at once, or when Redis is back."""
 
+import asyncio
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -32,6 +33,7 @@ class Enforcer:
         self._pending = Pending()
         self._removed: list[Quota] = []
         self._left: dict[str, Left] = {}
+        self._forgetting = asyncio.Lock()
 
     async def define(self, quota: Quota, keys: Sequence[Override] = (), left: Left | None = None) -> None:
         """Put a quota into force, and what keys of it have of their own."""
@@ -73,11 +75,13 @@ class Enforcer:
         await self._pending.settle(self._put_stored)
 
     async def _forget_removed(self) -> None:
-        for quota in list(self._removed):
-            await self._state.forget(quota)
-            # Another process may have made a quota with this id or name meanwhile.
-            self._pending.leave(*(await self._store.quota_ids([quota.id, quota.name])).values())
-            self._removed.remove(quota)
+        async with self._forgetting:  # who removes and who settles would both forget the same one
+            while self._removed:
+                quota = self._removed[0]
+                await self._state.forget(quota)
+                # Another process may have made a quota with this id or name meanwhile.
+                self._pending.leave(*(await self._store.quota_ids([quota.id, quota.name])).values())
+                del self._removed[0]
 
     async def _put_stored(self, quota_id: str) -> None:
         await self._put(await self._store.get_quota(quota_id), await self._store.overrides(quota_id))

@@ -87,7 +87,8 @@ def test_the_bar_narrows_the_list_and_says_which_word_is_wrong(
     with page.expect_download() as downloading:
         page.get_by_role("link", name="JSON Lines").click()
     lines = downloading.value.path().read_text(encoding="utf-8").splitlines()
-    assert [json.loads(line)["run_id"] for line in lines] == [broken]
+    assert json.loads(lines[0])["run_id"] == broken
+    assert {json.loads(line)["task_id"] for line in lines} == {"broken"}
     page.locator(f"{row(broken)} a").first.click()
     expect(page.locator("pre")).to_have_text(EVIL)
     expect(page.locator(".why")).to_contain_text("The task's code raised an error")

@@ -157,3 +157,13 @@ async def test_a_declared_quota_comes_back_as_a_person_had_set_it(qf: Quotaflow)
     await qf.changes.undo((await newest(qf, "declared")).id, "anna")
     await qf.quotas.declare([declared])
     assert (await qf.quotas.get("declared")).quota.capacity == 50
+
+
+async def test_who_settles_while_somebody_removes_forgets_each_quota_once(qf: Quotaflow) -> None:
+    ids = [f"many_{number}" for number in range(20)]
+    for quota_id in ids:
+        await qf.quotas.create(make_quota(id=quota_id, capacity=1, refill_rate=0))
+    removals = [qf.quotas.remove(quota_id, actor="anna") for quota_id in ids]
+    await asyncio.gather(*removals, *[qf.quotas.settle() for _ in range(5)])
+    for quota_id in ids:
+        assert await qf._base.plain.exists(keys.quota(quota_id)) == 0

@@ -2,6 +2,7 @@
 
 import ast
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -44,8 +45,13 @@ OWNERS = {
 }
 
 
-def imports() -> Iterator[tuple[str, str, str]]:
-    """Yield (file, part it belongs to, module it imports)."""
+@cache
+def imports() -> tuple[tuple[str, str, str], ...]:
+    """Return (file, part it belongs to, module it imports) of every import, read once."""
+    return tuple(_imports())
+
+
+def _imports() -> Iterator[tuple[str, str, str]]:
     for path in sorted(HOUSE.rglob("*.py")):
         part = path.relative_to(HOUSE).parts[0].removesuffix(".py")
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):

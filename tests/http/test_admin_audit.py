@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import httpx
 import pytest
 import pytest_asyncio
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from quotaflow.errors import Unavailable
@@ -633,6 +633,7 @@ CHANGE = st.fixed_dictionaries(
 
 
 @pytest.mark.asyncio(loop_scope="module")
+@settings(max_examples=30)  # half a second each on a busy machine
 @given(changes=st.lists(CHANGE, max_size=6))
 async def test_undoing_all_changes_in_reverse_order_restores_the_first_definition(
     house: House, changes: list[dict[str, Any]]
