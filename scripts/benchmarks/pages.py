@@ -110,9 +110,9 @@ def open_once(browser: Browser, url: str, path: str) -> tuple[float, float, floa
     page = context.new_page()
     received = _counted(page)
     page.goto(path, wait_until="load")
-    page.wait_for_function(PAINTED)
     page.wait_for_timeout(300)  # what a page fetches after it has loaded counts too
-    first = page.evaluate(PAINTED)
+    while (first := page.evaluate(PAINTED)) is None:
+        page.wait_for_timeout(50)
     loaded = page.evaluate("performance.getEntriesByType('navigation')[0].loadEventEnd")
     context.close()
     return first, loaded, sum(received) / 1e3
@@ -142,7 +142,7 @@ def run(*, quick: bool, json_file: Path | None) -> int:
             url = daemon.wait_ready()
             with sync_playwright() as playwright:
                 browser = playwright.chromium.launch(executable_path=chromium, args=ARGUMENTS)
-                tell(report, browser, url, 3 if quick else 15)
+                tell(report, browser, url, 5 if quick else 15)
                 browser.close()
             daemon.stop()
     report.show_bars()
