@@ -61,7 +61,7 @@ async def test_one_key_in_five_fails_and_all_others_are_right(upstream: Upstream
     upstream.behave(*keys[5:200:40], mode="not_json")
     upstream.behave(*keys[25:200:40], mode="wrong_shape")
     upstream.behave(*keys[7:200:20], mode="hang")
-    answers = await upstream.ask(upstream.asks(), timeout_s=1.0, attempts=1)
+    answers = await upstream.ask(upstream.asks(), timeout_s=3.0, attempts=1)  # 200 at once on a busy machine
     bad = {number for number, _ in enumerate(keys) if number % 10 == 0 or number % 20 in (5, 7)}
     assert len(bad) == 40
     for number, answer in enumerate(answers):
@@ -70,7 +70,7 @@ async def test_one_key_in_five_fails_and_all_others_are_right(upstream: Upstream
     errors = [one.error for one in answers if one.usage is None]
     assert {error: errors.count(error) for error in errors} == {
         "500 Internal Server Error": 20,
-        "no answer within 1 s": 10,
+        "no answer within 3 s": 10,
         "the answer is not JSON": 5,
         "plan_limit is zero": 5,
     }
