@@ -32,7 +32,7 @@ def create_pages(context: Context) -> Starlette:
 
 
 async def tell(pages: Starlette, request: Request, error: Exception) -> Response:
-    """Do so for what is refused before it gets to the pages."""
+    """Say on a page why a request was refused before it got to the pages."""
     return await _told(Request({**request.scope, "app": pages}), error)
 
 

@@ -1,7 +1,6 @@
 """Forms: text fields to the same shapes that the API takes, and back to the page when something is wrong.
 
-A field left empty is as if it were not there. A checkbox sends `false` from a hidden field before it, so that
-one not ticked is told from one not shown.
+A field left empty is as if it were not there.
 """
 
 import re
@@ -111,9 +110,8 @@ def _plain(shape: type[Body], name: str, text: str) -> str:
     if known is None:
         return text
     kinds = get_args(known.annotation) or (known.annotation,)
-    plain = {getattr(kind, "__origin__", kind) for kind in kinds} - {
-        NoneType
-    }  # of Annotated[float, ...]: float
+    # Of Annotated[float, ...] what counts is float.
+    plain = {getattr(kind, "__origin__", kind) for kind in kinds} - {NoneType}
     return ungrouped(text) if plain <= {int, float} else text
 
 
