@@ -9,6 +9,7 @@ import pytest
 from quotaflow.model import make_quota
 from quotaflow.runner.registry import REGISTRY, Registry
 from quotaflow.settings import Settings, load
+from tests.servers import PATIENCE_S
 from tests.stores import furnish
 
 MakeSettings = Callable[..., Settings]
@@ -33,7 +34,7 @@ def make_settings(tmp_path: Path) -> MakeSettings:
         url: str = "embedded", quotas: dict[str, tuple[float, float]] | None = None, **flags: Any
     ) -> Settings:
         (tmp_path / "config.toml").write_text("")
-        flags.setdefault("data_dir", str(tmp_path / "data"))
+        flags = {"data_dir": str(tmp_path / "data"), "redis__deadline_s": PATIENCE_S, **flags}
         if "store__url" not in flags:
             furnish(Path(flags["data_dir"]))
         settings = load(tmp_path / "config.toml", environ={}, redis__url=url, **flags)

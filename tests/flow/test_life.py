@@ -124,7 +124,10 @@ async def test_redis_gone_and_back_keeps_the_ticks_and_says_so_meanwhile(
         pass
 
     with ValkeyProcess(appendfsync="always") as server:
-        async with Quotaflow.open(make_settings(server.url), role="daemon") as qf, qf.working():
+        async with (
+            Quotaflow.open(make_settings(server.url, redis__deadline_s=2.0), role="daemon") as qf,
+            qf.working(),
+        ):
             await until(lambda: ready(qf))
             server.kill()
             await until(lambda: unready(qf))

@@ -18,7 +18,7 @@ from quotaflow.model import Quota
 from quotaflow.runner.registry import REGISTRY
 from quotaflow.secret import hash_of
 from quotaflow.settings import Settings, load
-from tests.servers import ValkeyProcess
+from tests.servers import PATIENCE_S, ValkeyProcess
 from tests.stores import furnish
 
 T = TypeVar("T")
@@ -96,7 +96,8 @@ def settings_for(valkey: ValkeyProcess, directory: Path, **flags: Any) -> Settin
     directory.mkdir(parents=True, exist_ok=True)
     config = directory / "config.toml"
     config.write_text("")
-    flags = {"data_dir": str(directory / "data"), "redis__url": valkey.url, "http__port": 0, **flags}
+    usual = {"data_dir": str(directory / "data"), "http__port": 0, "redis__deadline_s": PATIENCE_S}
+    flags = {**usual, "redis__url": valkey.url, **flags}
     furnish(Path(flags["data_dir"]))
     return load(config, environ={}, **flags)
 

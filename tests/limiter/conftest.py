@@ -19,7 +19,7 @@ from quotaflow.limiter.incarnation import Incarnation
 from quotaflow.limiter.quotas import QuotaState
 from quotaflow.limiter.wire import Wire
 from quotaflow.timing import SystemClock
-from tests.servers import ValkeyProcess
+from tests.servers import PATIENCE_S, ValkeyProcess
 
 
 class InMemory:
@@ -47,7 +47,7 @@ class Bench:
     """A fence and what stands behind it, on one server."""
 
     def __init__(
-        self, url: str, *, deadline_s: float = 2.0, backlog_max: int = 1000, requests_max: int = 1000
+        self, url: str, *, deadline_s: float = PATIENCE_S, backlog_max: int = 1000, requests_max: int = 1000
     ) -> None:
         self.client = connect(url, deadline_s=deadline_s, on_run_id=self.saw)
         self.plain = connect(url, deadline_s=deadline_s)
