@@ -8,7 +8,7 @@ import pytest
 
 from quotaflow.edges.http.app import create_app
 from quotaflow.edges.http.guard import COOKIE
-from quotaflow.edges.web.assets import LIBRARIES, OURS, assets
+from quotaflow.edges.web.assets import HERE, LIVE, PLAIN, assets
 from tests.http.house import TOKEN, House, asking
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -84,7 +84,7 @@ async def test_what_only_follows_a_link_does_not_use_it_up(house: House) -> None
         assert f'<input type="hidden" name="once" value="{code}">' in answer.text
         assert answer.text.count(code) == 1  # in no link
         assert (
-            "/assets/app.js?" in answer.text
+            "/assets/page.js?" in answer.text
         )  # which tells the zone, so that the first page inside is in it
         assert answer.text.count("<button autofocus>Sign in</button>") == 1
         told = await client.get(f"/login?once={code}", headers={"accept-language": "zh"})
@@ -179,11 +179,12 @@ async def test_a_page_without_its_libraries_says_so_and_loads_none(
     finally:
         render._environment.cache_clear()
     assert "built without its browser libraries" in page
-    assert not any(name in page for name in LIBRARIES)
+    assert not any(name in page for name in LIVE.keys() - PLAIN.keys())
 
 
-async def test_our_own_files_are_all_there() -> None:
-    assert set(OURS) <= set(assets())
+async def test_every_file_of_ours_is_sent() -> None:
+    sent = {file for files in (*PLAIN.values(), *LIVE.values()) for file in files}
+    assert {file.name for file in (HERE / "static").iterdir()} <= sent
     assert all(gzip.decompress(asset.packed) == asset.plain for asset in assets().values())
 
 

@@ -1,11 +1,13 @@
 """What pages load beside themselves: our style and scripts, and the browser libraries that the build fetched.
 
-Read once and compressed once. An address carries a part of the content's hash, so a browser may keep what
-is there for ever.
+Read once and compressed once; what every page needs together is sent together, as each request holds up a first visit.
+An address carries a part of the content's hash, so a browser may keep what is there for ever.
 """
 
 import gzip
 import hashlib
+from collections.abc import Sequence
+from contextlib import suppress
 from functools import cache
 from pathlib import Path
 from typing import NamedTuple
@@ -15,8 +17,13 @@ from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 
 HERE = Path(__file__).parent
-OURS = ("style.css", "app.js", "regions.js", "live.js", "charts.js", "keys.js", "icon.svg")
-LIBRARIES = ("htmx.min.js", "idiomorph.min.js", "uPlot.iife.min.js", "uPlot.min.css")
+PLAIN = {"style.css": ("style.css",), "page.js": ("app.js", "keys.js"), "icon.svg": ("icon.svg",)}
+LIVE = {
+    "style.css": ("style.css", "uPlot.min.css"),
+    "libraries.js": ("htmx.min.js", "idiomorph.min.js"),
+    "live.js": ("regions.js", "live.js", "charts.js"),
+    "plots.js": ("uPlot.iife.min.js",),  # fetched by charts.js for a page that has something to draw
+}
 TYPES = {".css": "text/css; charset=utf-8", ".js": "text/javascript; charset=utf-8", ".svg": "image/svg+xml"}
 FOR_EVER = "public, max-age=31536000, immutable"
 NOT_LONG = "no-cache"  # of an address with another mark: a page of an older or newer daemon asks
@@ -34,25 +41,32 @@ class Asset(NamedTuple):
 
 @cache
 def assets() -> dict[str, Asset]:
-    """Return every file that is there, by name. Without the libraries pages are plain."""
-    places = [HERE / "static" / name for name in OURS] + [HERE / "vendor" / name for name in LIBRARIES]
-    return {place.name: _read(place) for place in places if place.is_file()}
+    """Return what can be asked for, by name. Without the libraries pages are plain."""
+    made = {name: _join(name, files) for name, files in PLAIN.items()}
+    with suppress(FileNotFoundError):
+        made |= {name: _join(name, files) for name, files in LIVE.items()}
+    return made
 
 
 def has_libraries() -> bool:
     """Say whether the build fetched the browser libraries."""
-    return all(name in assets() for name in LIBRARIES)
+    return LIVE.keys() <= assets().keys()
 
 
 def address_of(name: str) -> str:
-    """Return where a page finds one of ours or a library."""
+    """Return where a page finds what it loads."""
     return f"/assets/{name}?{assets()[name].mark}"
 
 
-def _read(place: Path) -> Asset:
-    plain = place.read_bytes()
+def _join(name: str, files: Sequence[str]) -> Asset:
+    plain = b"\n".join(_place(file).read_bytes() for file in files)
     mark = hashlib.sha256(plain).hexdigest()[:MARK]
-    return Asset(plain, gzip.compress(plain, mtime=0), TYPES[place.suffix], mark)
+    return Asset(plain, gzip.compress(plain, mtime=0), TYPES[Path(name).suffix], mark)
+
+
+def _place(file: str) -> Path:
+    ours = HERE / "static" / file
+    return ours if ours.is_file() else HERE / "vendor" / file
 
 
 async def serve(request: Request) -> Response:

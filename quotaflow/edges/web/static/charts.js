@@ -1,6 +1,8 @@
 // Figures drawn by uPlot from the JSON that the page carries; colours come from the style.
+// uPlot is half of all scripts, and is fetched when there is something to draw.
 "use strict";
 
+const PLOTS = document.currentScript.dataset.plots;
 const HEIGHT = 180;
 const DAY_S = 86400;
 const HOUR_S = 3600;
@@ -10,6 +12,18 @@ const TIMES = [ // least distance of two marks in seconds, how a mark is written
   [1, "{HH}:{mm}", null, null, "\n{MM}-{DD}", null, null, null, 1],
 ];
 const plots = new WeakMap();
+let fetched = null; // a promise: uPlot is there
+
+function library() {
+  fetched ??= new Promise((arrived, failed) => {
+    const script = document.createElement("script");
+    script.addEventListener("load", arrived);
+    script.addEventListener("error", failed);
+    script.src = PLOTS;
+    document.head.append(script);
+  });
+  return fetched;
+}
 
 function colour(name) {
   return getComputedStyle(document.documentElement).getPropertyValue(`--${name}`).trim();
@@ -47,7 +61,14 @@ function draw(figure) {
   plots.set(figure, { text, plot: new uPlot(options(figure, drawn), lines, figure) });
 }
 
-function drawAll() {
+async function drawAll() {
+  if (document.querySelector("figure.chart") === null) return;
+  try {
+    await library();
+  } catch {
+    fetched = null; // the daemon is away; the next drawing asks again
+    return;
+  }
   for (const figure of document.querySelectorAll("figure.chart")) draw(figure);
 }
 
