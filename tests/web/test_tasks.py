@@ -7,8 +7,10 @@ from typing import Any
 import httpx
 import pytest
 
-from quotaflow.model import TaskKind
+from quotaflow.model import Status, TaskKind, Trigger
+from quotaflow.records import Batch, Trace
 from quotaflow.store import DeclaredTask
+from quotaflow.timing import SystemClock
 from tests.http.house import House
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -97,6 +99,21 @@ async def test_a_refusal_is_an_answer_with_its_reason_its_trace_and_its_quota(
     assert "运行被拒绝：没有这个配额。" in await follow(
         signed_in, await do(signed_in, "/tasks/orphan", "run"), **ZH
     )
+
+
+async def test_the_last_runs_of_a_task_are_one_link_in_the_list_and_one_each_on_its_page(
+    house: House, signed_in: httpx.AsyncClient
+) -> None:
+    trace = Trace("strip-1", "nightly", Trigger.MANUAL, Status.FAILED, SystemClock().wall_us(), None)
+    await house.qf.store.write_batch(Batch(closed=[trace._replace(finished_us=trace.claimed_us)]))
+    listed = (await signed_in.get("/tasks", params={"q": "nightly"})).text
+    ((link, said),) = re.findall(r'<a class="strip" href="([^"]+)" title="([^"]+)"', listed)
+    assert "failed 1" in said
+    assert f'aria-label="Last runs: {said}"' in listed
+    assert 'id="run-strip-1"' in (await signed_in.get(unescape(link))).text
+    page = (await signed_in.get("/tasks/nightly")).text
+    assert re.search(r'<a class="s-failed" href="/traces/strip-1" title="failed, [^"]+"', page)
+    assert "失败 1" in (await signed_in.get("/tasks", params={"q": "nightly"}, headers=ZH)).text
 
 
 @pytest.mark.parametrize(

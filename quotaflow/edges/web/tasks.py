@@ -1,9 +1,9 @@
 """/tasks: what runs when, and how it went. /tasks/ID: one task, to be run, paused and rescheduled."""
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import NamedTuple
 
 from starlette.datastructures import QueryParams
 from starlette.requests import Request
@@ -14,7 +14,8 @@ from quotaflow.amounts import MICRO, check_id
 from quotaflow.control.tasks import TaskView
 from quotaflow.edges.http.context import Context, context_of
 from quotaflow.edges.http.guard import operator_of
-from quotaflow.edges.http.shapes import TaskChange
+from quotaflow.edges.http.shapes import TaskChange, TraceQuery
+from quotaflow.edges.web import querybar
 from quotaflow.edges.web.changes import changes_of, undo
 from quotaflow.edges.web.forms import UNKNOWN, Form, Wrong, form_of, wrong_of
 from quotaflow.edges.web.reader import FORMAT, Reader, reader_of
@@ -23,7 +24,7 @@ from quotaflow.edges.web.task_acts import ACTS, BUTTONS, Acts, Done, answered_in
 from quotaflow.edges.web.timeline import SPAN_US, timeline_of
 from quotaflow.edges.web.words import ZH
 from quotaflow.errors import Conflict, InvalidInput
-from quotaflow.model import Status, TaskKind
+from quotaflow.model import TaskKind
 from quotaflow.schedule.cron import load_zone
 from quotaflow.schedule.words import in_words
 from quotaflow.store import Result, TaskRow
@@ -34,24 +35,19 @@ CHANGES = 20
 MOMENTS = 5
 
 
-class Block(NamedTuple):
-    """One run in the strip of the last ones. Made here: templates take five times as long, and there are 1,000."""
-
-    status: Status
-    trace: str
-    said: str
-
-
 @dataclass(frozen=True, slots=True)
 class TaskShown:
-    """A task with what its pages say of it. `results`: its last ones, oldest first.
+    """A task with what its pages say of it. `results`: its last ones, oldest first; `said`: how many ended how.
 
     `words`: its expression in words; None where there is none in force. `quota_id`: None while there is no such quota.
+    `runs`: where all its runs are.
     """
 
     view: TaskView
     words: str | None
-    results: Sequence[Block]
+    results: Sequence[Result]
+    said: str
+    runs: str
     quota_id: str | None
 
     @property
@@ -165,16 +161,18 @@ async def _shown(here: Context, views: Sequence[TaskView], me: Reader) -> list[T
         TaskShown(
             view=view,
             words=_words_of(view.row, me),
-            results=[_block(result, me) for result in reversed(results[view.row.id])],
+            results=results[view.row.id][::-1],
+            said=_said(results[view.row.id], me),
+            runs=address("traces", q=querybar.format(TraceQuery(task=view.row.id))),
             quota_id=ids.get(view.row.quota_name or ""),
         )
         for view in views
     ]
 
 
-def _block(result: Result, me: Reader) -> Block:
-    said = f"{me.words(result.status)}, {me.moment(result.claimed_us)}"
-    return Block(result.status, address("traces", result.run_id), said)
+def _said(results: Sequence[Result], me: Reader) -> str:
+    counts = Counter(result.status for result in results)
+    return ", ".join(f"{me.words(status)} {count}" for status, count in counts.items())
 
 
 async def _quota_ids(here: Context, views: Sequence[TaskView]) -> Mapping[str, str]:
