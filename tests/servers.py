@@ -26,7 +26,7 @@ LAST_RITES = Path(__file__).with_name("last_rites.py")
 PATIENCE_S = 20.0  # of calls whose deadline is not what is tested: a busy machine stands still for seconds
 
 
-def wait_until(condition: Callable[[], object], *, deadline_s: float = 10.0) -> None:
+def wait_until(condition: Callable[[], object], *, deadline_s: float = 60.0) -> None:
     """Ask every 5 ms; for what happens in another process only.
 
     :raises TimeoutError: it stayed false for `deadline_s` seconds.
@@ -58,7 +58,7 @@ class ServerDirectory:
 
     def end(self) -> None:
         """End and remove everything now."""
-        self._last_rites.communicate(timeout=10)
+        self._last_rites.communicate(timeout=60)
 
 
 class ValkeyProcess:
@@ -107,7 +107,7 @@ class ValkeyProcess:
     def client(self) -> Redis:
         """Connect for the test itself: text replies, no retries."""
         once = Retry(NoBackoff(), 0)
-        return Redis(unix_socket_path=str(self.socket), decode_responses=True, retry=once, socket_timeout=10)
+        return Redis(unix_socket_path=str(self.socket), decode_responses=True, retry=once, socket_timeout=60)
 
     def start(self) -> None:
         """Start with the data and the configuration that are in the directory; harmless when running."""
@@ -167,7 +167,7 @@ class ValkeyProcess:
     def _end(self, how: signal.Signals) -> None:
         if self._process is not None:
             self._process.send_signal(how)
-            self._process.wait(timeout=10)
+            self._process.wait(timeout=60)
             self._pid_file.unlink(missing_ok=True)
 
 
@@ -199,7 +199,7 @@ class PostgresProcess:
             await self._execute(f"DROP DATABASE {name} WITH (FORCE)")
 
     async def _execute(self, sql: str) -> None:
-        connection = await asyncpg.connect(self._server.get_uri(), timeout=10)
+        connection = await asyncpg.connect(self._server.get_uri(), timeout=60)
         try:
             await connection.execute(sql)
         finally:

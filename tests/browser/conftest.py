@@ -21,7 +21,7 @@ ARGUMENTS = [
     "--disable-component-update",
     "--disable-sync",
 ]
-PATIENCE_MS = 20_000  # a page of ours takes a tenth of a second; the machine may be busy
+PATIENCE_MS = 60_000  # a page of ours takes a tenth of a second; the machine may be busy
 expect.set_options(timeout=PATIENCE_MS)
 
 OpenPage = Callable[..., Page]

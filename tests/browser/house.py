@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 import httpx
 
 from tests.cli.support import Background
-from tests.servers import ServerDirectory
+from tests.servers import PATIENCE_S, ServerDirectory
 
 TOKEN = "canary-admin-token-0123456789"
 
@@ -35,7 +35,7 @@ class House:
 
     def __init__(self, more: str = "", **environment: str) -> None:
         """`more`: configuration beside the one of all tests; `environment`: secrets among it."""
-        self._environment = environment
+        self._environment = {"QUOTAFLOW_REDIS__DEADLINE_S": str(PATIENCE_S), **environment}
         self._directory = ServerDirectory("browser")
         (self.home / "config.toml").write_text(CONFIG + more, encoding="utf-8")
         self._start(port=0)
@@ -48,7 +48,7 @@ class House:
     def ask(self, method: str, path: str, json: Any = None) -> httpx.Response:
         """Ask over HTTP as the admin; whatever it answers."""
         header = {"authorization": f"Bearer {self.token}"}
-        return httpx.request(method, f"{self.url}{path}", json=json, headers=header, timeout=10)
+        return httpx.request(method, f"{self.url}{path}", json=json, headers=header, timeout=60)
 
     @contextlib.contextmanager
     def away(self) -> Iterator[None]:

@@ -192,7 +192,7 @@ def test_a_lost_connection_is_said_and_the_page_finds_the_daemon_again(
         expect(inside.locator("#live-state")).to_have_text("Not connected")
         shot(inside, "lost")
     house.ask("POST", "/api/quotas/survivor/acquire", {"cost": 1})
-    expect(inside.locator("#lost")).not_to_be_visible(timeout=15_000)
+    expect(inside.locator("#lost")).not_to_be_visible()
     expect(inside.locator("#level .level b")).to_have_text("9")
     complaints.expect(inside, "console: ")
 

@@ -65,7 +65,7 @@ def test_who_never_saw_it_finds_out_why_a_task_was_limited(page: Page, house: Ho
     page.get_by_role("button", name="Run now").click()
     expect(page.locator(".answer")).to_contain_text("refused: not enough units at that moment")
     page.get_by_role("link", name="Trace of this run").click()
-    expect(page.locator("main")).to_contain_text("newcomers", timeout=10_000)
+    expect(page.locator("main")).to_contain_text("newcomers")
     expect(page.locator("main")).to_contain_text("limited")
     shot(page, "run-refused")
     page.locator("main").get_by_role("link", name="newcomers").first.click()

@@ -10,8 +10,6 @@ from tests.browser.house import House
 from tests.browser.signing import come_in, looks_well
 from tests.browser.support import Complaints, axe, shot
 
-SLOW_MS = 10_000  # a run is written within a second or two, a page then told within one
-
 TOLD_TWICE = """() => new Promise((done) => {
     const stream = new EventSource('/api/events');
     let times = 0;
@@ -35,7 +33,7 @@ def test_runs_come_by_themselves_until_somebody_holds_them(page: Page, house: Ho
     page.goto("/traces")
     expect(page.locator("#live-state")).to_have_text("Live")
     first = run(house, "nightly")
-    expect(page.locator(row(first))).to_be_visible(timeout=SLOW_MS)
+    expect(page.locator(row(first))).to_be_visible()
     button = page.locator("button[data-pause]")
     expect(button).to_have_text("Pause")
     expect(button).to_have_attribute("aria-pressed", "false")
@@ -51,9 +49,9 @@ def test_runs_come_by_themselves_until_somebody_holds_them(page: Page, house: Ho
     expect(page.locator(row(second))).to_have_count(0)
     button.click()
     expect(button).to_have_attribute("aria-pressed", "false")
-    expect(page.locator(row(second))).to_be_visible(timeout=SLOW_MS)
+    expect(page.locator(row(second))).to_be_visible()
     third = run(house, "nightly")
-    expect(page.locator(row(third))).to_be_visible(timeout=SLOW_MS)
+    expect(page.locator(row(third))).to_be_visible()
 
 
 def test_the_bar_narrows_the_list_and_says_which_word_is_wrong(
@@ -62,8 +60,8 @@ def test_the_bar_narrows_the_list_and_says_which_word_is_wrong(
     come_in(page, house.token)
     broken, fine = run(house, "broken"), run(house, "nightly")
     page.goto("/traces")
-    expect(page.locator(row(broken))).to_be_visible(timeout=SLOW_MS)
-    expect(page.locator(row(fine))).to_be_visible(timeout=SLOW_MS)
+    expect(page.locator(row(broken))).to_be_visible()
+    expect(page.locator(row(fine))).to_be_visible()
     assert page.title() != "caught"
     page.keyboard.press("/")
     page.keyboard.type("status:broken")
@@ -101,10 +99,10 @@ def test_a_run_appears_on_its_page_and_is_cancelled_there(page: Page, house: Hou
     come_in(page, house.token)
     run_id = run(house, "long")
     page.goto(f"/traces/{run_id}")
-    expect(page.locator("h1")).to_contain_text("Takes its time", timeout=SLOW_MS)
+    expect(page.locator("h1")).to_contain_text("Takes its time")
     page.get_by_role("button", name="Cancel the run").click()
     expect(page.locator(".done")).to_have_text("The run will be stopped within a second.")
-    expect(page.locator("h1 .status")).to_have_text("cancelled", timeout=SLOW_MS)
+    expect(page.locator("h1 .status")).to_have_text("cancelled")
     expect(page.locator(".why")).to_contain_text("Somebody cancelled it.")
 
 
@@ -113,5 +111,5 @@ def test_the_pages_of_traces_look_well_to_everybody(page: Page, open_page: OpenP
     refused = run(house, "starved")
     come_in(page, house.token)
     page.goto("/traces")
-    expect(page.locator(row(refused))).to_be_visible(timeout=SLOW_MS)
+    expect(page.locator(row(refused))).to_be_visible()
     looks_well(open_page, house, "/traces", f"/traces/{refused}")

@@ -32,7 +32,7 @@ def drill(plant: str, where: Path, *words: str) -> subprocess.CompletedProcess[s
 def _run(command: list[str], root: Path = ROOT, **changes: str) -> subprocess.CompletedProcess[str]:
     clean = {name: value for name, value in os.environ.items() if not name.startswith("QUOTAFLOW_")}
     return subprocess.run(
-        command, cwd=root, env=clean | changes, capture_output=True, text=True, timeout=280, check=False
+        command, cwd=root, env=clean | changes, capture_output=True, text=True, timeout=290, check=False
     )
 
 

@@ -12,7 +12,7 @@ from typing import Self
 from tests.servers import wait_until
 
 COMMAND = [sys.executable, "-m", "quotaflow"]
-READY_S = 30.0  # a start takes two seconds; the machine may be busy
+READY_S = 90.0  # a start takes two seconds; the machine may be busy
 
 
 def environment(**changes: str) -> dict[str, str]:
@@ -32,7 +32,7 @@ def quotaflow(*arguments: str, cwd: Path, **changes: str) -> subprocess.Complete
         env=environment(**changes),
         capture_output=True,
         text=True,
-        timeout=50,
+        timeout=150,
         check=False,
     )
 
@@ -85,7 +85,7 @@ class Background:
 
     def wait(self) -> int:
         """Return its exit code; minus the signal's number when a signal ended it."""
-        return self._process.wait(timeout=30)
+        return self._process.wait(timeout=90)
 
     def stop(self, number: signal.Signals = signal.SIGTERM) -> int:
         """Send a signal and return the exit code."""
@@ -99,4 +99,4 @@ class Background:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._process.kill()
-        self._process.wait(timeout=10)
+        self._process.wait(timeout=60)

@@ -197,7 +197,7 @@ async def test_a_rate_of_the_configuration_is_for_tasks_without_one(daemon: Open
             assert task_id == "own", "the second came after its turn"
 
 
-@pytest.mark.timeout(60)
+@pytest.mark.timeout(300)
 async def test_a_rate_holds_over_all_daemons_together(
     valkey: ValkeyProcess, postgres: str, make_settings: MakeSettings, registry: Registry, tmp_path: Path
 ) -> None:

@@ -46,7 +46,7 @@ async def leave(qf: Quotaflow) -> None:
 
 async def back(act: Callable[[], Awaitable[object]]) -> None:
     """Do what a daemon does every 2 s until Redis is there."""
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         while True:
             try:
                 await act()

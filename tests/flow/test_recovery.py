@@ -18,7 +18,7 @@ from tests.servers import ValkeyProcess
 QUOTAS = {"api": (10.0, 0.0)}
 
 
-async def until(condition: Callable[[], Awaitable[bool]], deadline_s: float = 10.0) -> None:
+async def until(condition: Callable[[], Awaitable[bool]], deadline_s: float = 60.0) -> None:
     """Wait for what other tasks or processes do."""
     async with asyncio.timeout(deadline_s):
         while not await condition():

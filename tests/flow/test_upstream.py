@@ -297,7 +297,7 @@ async def test_no_key_is_used_in_a_new_life_of_redis_before_its_service_was_aske
         assert (caught.value.retry_after, caught.value.resets_at) == (5.0, None)
         assert (await views(qf))[0].remaining_micro is None
         house.behave(0)
-        await until(lambda: known(qf), deadline_s=20)
+        await until(lambda: known(qf), deadline_s=60)
         assert await left(qf) == [9], "what the service says, not what was reserved"
 
 
@@ -326,7 +326,7 @@ async def test_secrets_are_encrypted_anew_and_nothing_else_changes(house: House)
     )
     house.settings = house.settings.model_copy(update={"upstream": turned})
     async with house.open(stored=0) as qf:
-        await until(lambda: known(qf), deadline_s=20)
+        await until(lambda: known(qf), deadline_s=60)
         assert await qf.upstream.rotate(actor="anna") == KEYS
         written = (await qf.store.list_audit(AuditFilter(actor="anna"))).items
         assert [entry.after for entry in written] == ['{"secret": "encrypted anew"}'] * KEYS
@@ -466,7 +466,7 @@ async def test_a_change_made_while_redis_is_away_comes_into_force_when_it_is_bac
         await qf._base.plain.execute_command("CLIENT", "PAUSE", "3000", "ALL")
         await qf.upstream.remove(view.key.id)
         assert qf.upstream._is_pending
-        await until(lambda: is_empty(qf), deadline_s=20)
+        await until(lambda: is_empty(qf), deadline_s=60)
 
 
 async def is_empty(qf: Quotaflow) -> bool:

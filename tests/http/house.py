@@ -152,7 +152,7 @@ async def held(context: Callable[[], AbstractAsyncContextManager[T]]) -> AsyncIt
     await holder
 
 
-async def until(true: Callable[[], Awaitable[object]], *, deadline_s: float = 5.0) -> None:
+async def until(true: Callable[[], Awaitable[object]], *, deadline_s: float = 60.0) -> None:
     """Ask every 5 ms; for what another task or process does in its own time."""
     async with asyncio.timeout(deadline_s):
         while not await true():

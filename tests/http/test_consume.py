@@ -317,7 +317,7 @@ async def test_what_is_not_decided_is_a_503_that_says_when_to_come_back(tmp_path
             async def again() -> bool:
                 return (await consumed(house, mine, request_id="first")).status_code == 200
 
-            await until(again, deadline_s=20)
+            await until(again, deadline_s=60)
             assert (await consumed(house, mine, request_id="first")).json()["repeated"] is True
 
 

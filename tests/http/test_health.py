@@ -266,7 +266,7 @@ async def test_without_redis_it_lives_shows_definitions_and_asks_to_come_back(tm
             async def ready() -> bool:
                 return (await house.client.get("/readyz")).status_code == 200
 
-            await until(ready, deadline_s=10)
+            await until(ready, deadline_s=60)
             assert (await house.client.post("/api/quotas/there/acquire")).status_code == 200
 
 

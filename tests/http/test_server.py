@@ -411,7 +411,7 @@ def slow_traces(house: House, monkeypatch: pytest.MonkeyPatch) -> tuple[asyncio.
 
 async def all_of(reader: asyncio.StreamReader) -> bytes:
     """Read until the server hangs up, however it does."""
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(30):
         try:
             return await reader.read()
         except ConnectionError:

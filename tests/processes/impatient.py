@@ -26,7 +26,9 @@ async def take(qf: Quotaflow, quota: str) -> int:
 
 
 async def main(url: str, data_dir: str) -> None:
-    settings = load(Path(data_dir) / "config.toml", environ={}, redis__url=url, data_dir=data_dir)
+    settings = load(
+        Path(data_dir) / "config.toml", environ={}, redis__url=url, data_dir=data_dir, redis__deadline_s=20.0
+    )
     async with Quotaflow.open(settings) as qf:
         print("ready", flush=True)
         while quota := (await asyncio.to_thread(sys.stdin.readline)).strip():

@@ -24,7 +24,7 @@ class Ear:
 
     def wait_for(self, word: str, times: int = 1) -> None:
         """Return when it was heard so often."""
-        wait_until(lambda: len(self.moments(word)) >= times, deadline_s=30)
+        wait_until(lambda: len(self.moments(word)) >= times, deadline_s=60)
 
     def _listen(self) -> None:
         while data := self._listener.recv(4096):

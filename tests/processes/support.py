@@ -23,7 +23,7 @@ async def python(module: str, *args: str) -> AsyncIterator[Process]:
         await process.communicate()
 
 
-async def line(process: Process, deadline_s: float = 30) -> str:
+async def line(process: Process, deadline_s: float = 60) -> str:
     """Read one line."""
     assert process.stdout is not None
     async with asyncio.timeout(deadline_s):

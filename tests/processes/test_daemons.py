@@ -21,7 +21,7 @@ __all__ = ["make_settings", "registry"]
 TASKS = 50
 
 
-@pytest.mark.timeout(120)
+@pytest.mark.timeout(300)
 async def test_three_daemons_one_killed_half_way_run_every_tick_once(
     valkey: ValkeyProcess, postgres: str, tmp_path: Path
 ) -> None:
@@ -70,7 +70,7 @@ async def sql(url: str) -> AsyncIterator[asyncpg.Connection]:
         await connection.close()
 
 
-@pytest.mark.timeout(120)
+@pytest.mark.timeout(300)
 async def test_a_killed_daemon_loses_no_trace_of_a_claimed_tick(
     valkey: ValkeyProcess, make_settings: MakeSettings
 ) -> None:

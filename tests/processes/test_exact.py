@@ -18,7 +18,7 @@ CAPACITY = 100
 UNITS = 500  # of a round in chaos: 128 callers take four each, which takes about a third of a second
 
 
-@pytest.mark.timeout(120)
+@pytest.mark.timeout(300)
 async def test_400_callers_in_two_processes_get_exactly_the_capacity_20_times_over(
     valkey: ValkeyProcess, make_settings: MakeSettings
 ) -> None:
@@ -39,7 +39,7 @@ async def test_400_callers_in_two_processes_get_exactly_the_capacity_20_times_ov
             assert (level.remaining, level.allowed, level.limited) == (0, CAPACITY, 400 - CAPACITY)
 
 
-@pytest.mark.timeout(180)
+@pytest.mark.timeout(300)
 async def test_callers_who_give_up_and_connections_that_die_lose_no_unit_50_times_over(
     valkey: ValkeyProcess, make_settings: MakeSettings
 ) -> None:

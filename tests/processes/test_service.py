@@ -163,7 +163,7 @@ def test_systemd_hears_that_it_is_ready_lives_and_stops(place: Path) -> None:
         (words,) = [words for _, words in ear.heard if "READY=1" in words]
         (url,) = [word.removeprefix("STATUS=serving ") for word in words if word.startswith("STATUS=")]
         # A loop that was blocked while it started, on a busy machine, is told for 10 s.
-        wait_until(lambda: httpx.get(f"{url}/readyz").status_code == 200, deadline_s=20)
+        wait_until(lambda: httpx.get(f"{url}/readyz").status_code == 200, deadline_s=60)
         begin = len(ear.moments("WATCHDOG=1"))
         ear.wait_for("WATCHDOG=1", begin + 11)
         pings = ear.moments("WATCHDOG=1")[begin : begin + 11]

@@ -58,12 +58,12 @@ class Opener:
 
     def leave(self) -> str:
         """Let it end by itself and return what it complained about."""
-        return self._process.communicate(timeout=10)[1]
+        return self._process.communicate(timeout=60)[1]
 
     def kill(self) -> None:
         """SIGKILL."""
         self._process.kill()
-        self._process.communicate(timeout=10)
+        self._process.communicate(timeout=60)
 
 
 @pytest.fixture

@@ -117,9 +117,9 @@ async def test_a_server_that_hangs_up_is_asked_again(home: Path) -> None:
 async def test_a_server_that_loads_too_long_is_unavailable_and_named(home: Path) -> None:
     async with imposter(home, b"-LOADING the dataset\r\n"):
         with pytest.raises(
-            Unavailable, match=rf"\(process {os.getpid()}\) .* after 0.05 s: LOADING the dataset"
+            Unavailable, match=rf"\(process {os.getpid()}\) .* after 0.5 s: LOADING the dataset"
         ):
-            await open_embedded(home, deadline_s=0.05)
+            await open_embedded(home, deadline_s=0.5)
 
 
 async def test_a_frozen_server_meets_the_deadline_of_opening_and_of_stopping(home: Path) -> None:

@@ -36,7 +36,7 @@ def other(tmp_path: Path) -> Iterator["subprocess.Popen[str]"]:
     assert process.stdout.readline() == "held\n"
     yield process
     process.kill()
-    process.communicate(timeout=10)
+    process.communicate(timeout=60)
 
 
 def test_a_second_process_is_refused_and_told_who_holds_it(
@@ -49,7 +49,7 @@ def test_a_second_process_is_refused_and_told_who_holds_it(
 
 def test_a_killed_holder_holds_nothing(tmp_path: Path, other: "subprocess.Popen[str]") -> None:
     other.kill()
-    other.wait(timeout=10)
+    other.wait(timeout=60)
     with FileLock(tmp_path / "lock") as lock:
         assert lock.holder() == os.getpid()
 
@@ -83,7 +83,7 @@ def test_a_lock_handed_to_a_child_lasts_as_long_as_the_child(tmp_path: Path) -> 
         lock.hand_over(child.pid)
         assert not lock.try_acquire()
         assert lock.holder() == child.pid
-        child.communicate(b"\n", timeout=10)
+        child.communicate(b"\n", timeout=60)
     assert lock.try_acquire()
     lock.release()
 

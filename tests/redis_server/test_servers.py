@@ -93,7 +93,7 @@ def test_an_aborted_test_run_leaves_no_server_behind() -> None:
     assert alive(int(postgres))
     assert [Path(each).is_dir() for each in directories] == [True, True]
     process.kill()
-    process.communicate(timeout=10)
+    process.communicate(timeout=60)
     wait_until(lambda: not alive(int(valkey)))
     wait_until(lambda: not alive(int(postgres)))
     wait_until(lambda: not any(Path(each).exists() for each in directories))

@@ -62,7 +62,7 @@ async def closed(bench: Bench) -> dict[str, Status]:
 
 
 async def until(condition: Callable[[], Awaitable[bool]]) -> None:
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(30):
         while not await condition():
             await asyncio.sleep(0.005)
 

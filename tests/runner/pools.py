@@ -47,12 +47,12 @@ async def endless() -> None:
 async def worked_off(pool: Pool) -> None:
     """Let the pool do what is in it, and end."""
     pool.inbox.close()
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(30):
         await pool.run()
 
 
 async def settled(running: Awaitable[Any]) -> None:
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(30):
         await asyncio.wait([asyncio.ensure_future(running)])
 
 

@@ -102,7 +102,7 @@ async def test_what_is_no_exception_fails_only_the_run(
 
 
 async def test_a_stop_iteration_is_a_failure_and_not_a_hang(run_raising: RunRaising) -> None:
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(30):
         outcome = await run_raising(StopIteration(1))
     assert (outcome.status, outcome.error_type) == (Status.FAILED, "RuntimeError")
     assert outcome.error == "coroutine raised StopIteration"

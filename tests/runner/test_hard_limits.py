@@ -95,7 +95,7 @@ async def test_a_task_that_ignores_its_cancellation_is_left_to_itself(
     put(pool, "a")
     put(pool, "b", "quick")
     running = asyncio.create_task(pool.run())
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(30):
         while len(outbox.outcomes) < 2:
             await asyncio.sleep(0.005)
     told = [(outcome.run.run_id, outcome.status) for outcome in outbox.outcomes]

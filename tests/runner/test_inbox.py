@@ -20,7 +20,7 @@ async def test_an_inbox_knows_how_many_more_it_takes() -> None:
 
 async def test_waiting_for_room_ends_when_a_run_is_taken() -> None:
     inbox = Inbox(1)
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(30):
         await inbox.wait_free()
         inbox.put(a_run("a"))
         waiting = asyncio.create_task(inbox.wait_free())
@@ -51,7 +51,7 @@ async def test_closing_wakes_all_who_wait_for_a_run() -> None:
     waiting = [asyncio.create_task(inbox.get()) for _ in range(3)]
     await loop_turns()
     inbox.close()
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(30):
         assert await asyncio.gather(*waiting) == [None, None, None]
 
 
@@ -61,7 +61,7 @@ async def test_a_cancelled_wait_takes_no_run_with_it() -> None:
     await loop_turns()
     inbox.put(a_run("a"))
     first.cancel()
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(30):
         run = await second
     assert run is not None
     assert run.run_id == "a"

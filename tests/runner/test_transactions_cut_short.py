@@ -189,7 +189,7 @@ async def test_on_postgresql_a_cancelled_statement_ends_at_once_and_is_rolled_ba
 
     jobs = {"prepare": prepare, "slow": slow, "look": look}
     tasks = [task_of(job, name, soft_time_limit=0.2 if job is slow else None) for name, job in jobs.items()]
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         outcomes = [await executor.execute(task, a_run()) for task in tasks]
     assert [outcome.status for outcome in outcomes] == [Status.OK, Status.SOFT_TIMEOUT, Status.OK]
     await sessions.close()

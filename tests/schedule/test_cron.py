@@ -226,9 +226,9 @@ def test_a_cron_bomb_takes_less_than_50_ms(bomb: str) -> None:
     for _ in range(3):  # the best of three: the machine has other work
         _parse.cache_clear()
         _next_s.cache_clear()
-        began = time.perf_counter()
+        began = time.thread_time()
         next_after(parse(bomb), load_zone("Australia/Lord_Howe"), cases.FROM_S * SECOND_US)
-        took.append(time.perf_counter() - began)
+        took.append(time.thread_time() - began)
     assert min(took) < 0.050
 
 

@@ -228,7 +228,7 @@ async def test_an_open_that_is_cancelled_at_any_moment_leaves_nothing(url: str) 
         assert _sqlite_threads() == []
     database = await Database.open(url, deadline_s=5)
     if database.is_postgres:
-        async with asyncio.timeout(5), database.read() as connection:
+        async with asyncio.timeout(30), database.read() as connection:
             while await connection.scalar(_SESSIONS) != 1:  # a server takes a moment to see that we hung up
                 await connection.execute(text("SELECT pg_stat_clear_snapshot()"))
     await database.close()

@@ -72,7 +72,7 @@ async def upstream() -> AsyncIterator[Upstream]:
 
 async def advanced_until(clock: ManualClock, task: asyncio.Task[T], step_s: float) -> float:
     """Move the clock until the task ends, giving the network its time between; return what was slept."""
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(30):
         while not task.done():
             if clock._sleepers:
                 await clock.advance(step_s)

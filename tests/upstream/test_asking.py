@@ -93,7 +93,8 @@ async def test_each_failure_has_its_line_and_its_tries(
     upstream: Upstream, mode: str, error: str, tries: int
 ) -> None:
     upstream.behave(KEY, mode=mode)
-    assert await asked(upstream, timeout_s=0.3) == Asked(f"id-{KEY}", None, error)
+    timeout_s = 0.3 if "0.3 s" in error else 10.0
+    assert await asked(upstream, timeout_s=timeout_s) == Asked(f"id-{KEY}", None, error)
     assert requests(upstream) == tries
 
 
@@ -205,13 +206,13 @@ async def test_a_bug_in_a_plug_in_is_the_trouble_of_its_keys_alone(upstream: Ups
 
 
 async def test_at_most_so_many_are_under_way_and_nobody_waits_for_a_connection(upstream: Upstream) -> None:
-    """30 keys at 5 connections take six rounds of 0.1 s: more than the timeout, which is each request's own."""
+    """30 keys at 5 connections take six rounds of 0.4 s: more than the timeout, which is each request's own."""
     upstream.service.accounts |= {f"key-{number:04d}": Account(1000) for number in range(30)}
-    upstream.behave(*upstream.service.accounts, slow_s=0.1)
+    upstream.behave(*upstream.service.accounts, slow_s=0.4)
     begun_s = asyncio.get_running_loop().time()
-    answers = await upstream.ask(upstream.asks(), concurrency=5, timeout_s=0.5, attempts=1)
+    answers = await upstream.ask(upstream.asks(), concurrency=5, timeout_s=2.0, attempts=1)
     assert [one.error for one in answers] == [None] * 30
-    assert asyncio.get_running_loop().time() - begun_s >= 0.6
+    assert asyncio.get_running_loop().time() - begun_s >= 2.4
 
 
 async def test_cancelled_it_ends_at_once(upstream: Upstream) -> None:
@@ -219,7 +220,7 @@ async def test_cancelled_it_ends_at_once(upstream: Upstream) -> None:
     upstream.behave(*upstream.service.accounts, mode="hang")
     before = asyncio.all_tasks()
     task = asyncio.create_task(upstream.ask(upstream.asks(), timeout_s=30))
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(30):
         while sum(account.requests for account in upstream.service.accounts.values()) < 50:
             await asyncio.sleep(0.01)
         task.cancel()

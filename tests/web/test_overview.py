@@ -193,7 +193,7 @@ async def test_without_redis_the_page_comes_and_says_so(tmp_path: Path) -> None:
             async def is_well() -> bool:
                 return "Ready: quotas decide" in await text_of(house.client)
 
-            await until(is_well, deadline_s=10)
+            await until(is_well, deadline_s=60)
 
 
 async def test_who_has_nothing_yet_is_told_what_to_do_first(tmp_path: Path) -> None:
