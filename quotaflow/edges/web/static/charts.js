@@ -1,5 +1,5 @@
 // Figures drawn by uPlot from the JSON that the page carries; colours come from the style.
-// uPlot is half of all scripts, and is fetched when there is something to draw.
+// uPlot is two fifths of all scripts, and is fetched when there is something to draw.
 "use strict";
 
 const PLOTS = document.currentScript.dataset.plots;
