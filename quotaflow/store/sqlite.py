@@ -3,7 +3,7 @@
 import asyncio
 import sqlite3
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 from sqlalchemy import URL, Connection, event
@@ -83,7 +83,12 @@ def interrupted_after(connection: AsyncConnection, seconds: float) -> Iterator[N
     driver = connection.sync_connection.connection.driver_connection
     assert driver is not None  # noqa: S101
     interrupt = driver._conn.interrupt  # noqa: SLF001  aiosqlite's own is the same in a coroutine
-    timer = asyncio.get_running_loop().call_later(seconds, interrupt)
+
+    def stop() -> None:
+        with suppress(sqlite3.ProgrammingError):  # closed by now: the deadline's cancellation was quicker
+            interrupt()
+
+    timer = asyncio.get_running_loop().call_later(seconds, stop)
     try:
         yield
     finally:

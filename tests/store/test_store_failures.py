@@ -10,15 +10,16 @@ from typing import Any
 
 import pytest
 from sqlalchemy import make_url, text
-from sqlalchemy.exc import ProgrammingError, StatementError
+from sqlalchemy.exc import PendingRollbackError, ProgrammingError, StatementError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from quotaflow.errors import InvalidInput, Unavailable
 from quotaflow.model import Status, make_quota
 from quotaflow.records import Batch
-from quotaflow.store import Store
+from quotaflow.store import Store, sqlite
 from quotaflow.store import metrics as metrics_room
 from quotaflow.store.engine import Database
+from tests.servers import PATIENCE_S
 from tests.store.rows import claim, cut_off_all_others, dump, ended, metrics
 from tests.stores import sqlite_url
 
@@ -54,7 +55,7 @@ async def test_a_locked_database_is_unavailable_at_the_deadline_and_works_afterw
 
 async def impatient(url: str) -> Store:
     """Open a store with a short deadline, once its tables are there: making them takes longer on a busy machine."""
-    await (await Store.open(url)).close()
+    await (await Store.open(url, deadline_s=PATIENCE_S)).close()
     return await Store.open(url, deadline_s=0.4)
 
 
@@ -142,7 +143,7 @@ async def test_a_row_that_sql_cannot_hold_is_named_bad_and_nothing_of_its_batch_
 
 @pytest.mark.parametrize("bad", [{"task_id": "x" * 129}, {"task_id": "NUL \0"}])
 async def test_postgresql_is_stricter_and_says_so_too(postgres: str, bad: dict[str, Any]) -> None:
-    store = await Store.open(postgres)
+    store = await Store.open(postgres, deadline_s=PATIENCE_S)
     with pytest.raises(InvalidInput):
         await store.write_batch(Batch(opened=[claim("bad", **bad)]))
     await store.close()
@@ -162,8 +163,24 @@ async def test_a_wrong_statement_is_not_mistaken_for_an_absent_server(store: Sto
             )
 
 
+async def test_a_deadline_that_is_late_for_a_closed_connection_has_nothing_to_complain_of(
+    tmp_path: Path,
+) -> None:
+    database = await Database.open(sqlite_url(tmp_path), deadline_s=PATIENCE_S)
+    loop, complaints, fired = asyncio.get_running_loop(), [], asyncio.Event()
+    loop.set_exception_handler(lambda _, context: complaints.append(context))
+    with suppress(PendingRollbackError):
+        async with database.read() as connection:
+            with sqlite.interrupted_after(connection, 0.05):
+                await connection.invalidate()
+                loop.call_later(0.05, fired.set)
+                await fired.wait()
+    await database.close()
+    assert complaints == []
+
+
 async def test_a_full_disk_loses_the_batch_and_nothing_else(tmp_path: Path) -> None:
-    store = await Store.open(sqlite_url(tmp_path))
+    store = await Store.open(sqlite_url(tmp_path), deadline_s=PATIENCE_S)
     await store.write_batch(Batch(opened=[claim("before")]))
     async with store._database.write() as connection:
         await connection.execute(text("PRAGMA max_page_count = 1"))  # SQLite raises it to the present size
@@ -184,7 +201,7 @@ async def test_a_server_that_goes_away_in_the_middle_loses_the_batch_and_is_foun
     async def vanish(connection: AsyncConnection, _: object) -> None:
         await connection.execute(text("SELECT pg_terminate_backend(pg_backend_pid())"))
 
-    store = await Store.open(postgres)
+    store = await Store.open(postgres, deadline_s=PATIENCE_S)
     batch = Batch(opened=[claim()])
     with monkeypatch.context() as patched:
         patched.setattr(metrics_room, "grow", vanish)
@@ -197,7 +214,10 @@ async def test_a_server_that_goes_away_in_the_middle_loses_the_batch_and_is_foun
 
 
 async def test_connections_that_died_while_idle_are_replaced_unnoticed(postgres: str) -> None:
-    store, other = await Store.open(postgres), await Store.open(postgres)
+    store, other = (
+        await Store.open(postgres, deadline_s=PATIENCE_S),
+        await Store.open(postgres, deadline_s=PATIENCE_S),
+    )
     await asyncio.gather(*[store.counts() for _ in range(4)])
     await cut_off_all_others(other)
     assert (await store.counts()).dead_letters == 0
