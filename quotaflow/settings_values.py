@@ -81,6 +81,7 @@ class Store(Section):
         description="empty (SQLite: quotaflow.db in data_dir), sqlite+aiosqlite:////path/to/file.db, or"
         " postgresql+asyncpg://user:password@host/database" + _ENCODED,
     )
+    deadline_s: float = seconds(5.0, 0.5, 60)
 
 
 class Tasks(Section):

@@ -7,6 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from quotaflow.store import Store
+from tests.servers import PATIENCE_S
 
 
 def sqlite_url(directory: Path) -> str:
@@ -24,7 +25,7 @@ def empty_tables() -> bytes:
 
 async def make_tables(url: str) -> None:
     """Migrate a database."""
-    await (await Store.open(url)).close()
+    await (await Store.open(url, deadline_s=PATIENCE_S)).close()
 
 
 def furnish(data_dir: Path) -> None:

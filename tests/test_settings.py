@@ -89,11 +89,12 @@ def test_text_from_the_environment_is_converted() -> None:
         "QUOTAFLOW_DATA_DIR": "~/flow",
         "QUOTAFLOW_REDIS__PORT": "6390",
         "QUOTAFLOW_REDIS__DEADLINE_S": "0.5",
+        "QUOTAFLOW_STORE__DEADLINE_S": "7",
         "QUOTAFLOW_TASKS__MODULES": "shop.tasks, shop.mail",
     }
     settings = load(environ=environ)
     assert settings.data_dir == Path.home() / "flow"
-    assert (settings.redis.port, settings.redis.deadline_s) == (6390, 0.5)
+    assert (settings.redis.port, settings.redis.deadline_s, settings.store.deadline_s) == (6390, 0.5, 7)
     assert settings.tasks.modules == ("shop.tasks", "shop.mail")
 
 
@@ -190,7 +191,7 @@ def test_the_sample_file_tells_every_range() -> None:
             words = rf"{bounds[1]} to {bounds[2]}\b(?:[^\n]*\n# )*[^\n]*\n#{name} = "
             assert re.search(words, text[section]), key
             checked += 1
-    assert checked == 23
+    assert checked == 24
 
 
 def test_the_quotas_shown_in_the_sample_file_can_be_used() -> None:

@@ -75,7 +75,7 @@ async def open_sql(stack: contextlib.AsyncExitStack, settings: Settings, place: 
     """Open the store until the stack ends; None where another process has it."""
     if not place.owns_store:
         return None
-    store = await Store.open(settings.store_url)
+    store = await Store.open(settings.store_url, deadline_s=settings.store.deadline_s)
     stack.push_async_callback(store.close)
     return store
 

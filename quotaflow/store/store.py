@@ -24,8 +24,6 @@ from quotaflow.store.summaries import TaskSummary
 from quotaflow.store.upstream_store import UpstreamStore
 from quotaflow.timing import Clock, SystemClock
 
-DEADLINE_S = 5.0
-
 
 class Store(DefinitionStore, FigureStore, PrepaidStore, UpstreamStore, OperatorStore, AuditStore):
     """Everything in SQL. Each method raises Unavailable when the database does not answer in time."""
@@ -43,7 +41,7 @@ class Store(DefinitionStore, FigureStore, PrepaidStore, UpstreamStore, OperatorS
         self._fence = asyncio.Lock()
 
     @classmethod
-    async def open(cls, url: str, *, deadline_s: float = DEADLINE_S, clock: Clock | None = None) -> Self:
+    async def open(cls, url: str, *, deadline_s: float, clock: Clock | None = None) -> Self:
         """Connect and bring the schema up to date.
 
         :raises ConfigError: a URL that cannot work, or a schema newer than this program.

@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 import httpx
 
 from tests.cli.support import Background
-from tests.servers import PATIENCE_S, ServerDirectory
+from tests.servers import ServerDirectory
 
 TOKEN = "canary-admin-token-0123456789"
 
@@ -35,7 +35,7 @@ class House:
 
     def __init__(self, more: str = "", **environment: str) -> None:
         """`more`: configuration beside the one of all tests; `environment`: secrets among it."""
-        self._environment = {"QUOTAFLOW_REDIS__DEADLINE_S": str(PATIENCE_S), **environment}
+        self._environment = environment
         self._directory = ServerDirectory("browser")
         (self.home / "config.toml").write_text(CONFIG + more, encoding="utf-8")
         self._start(port=0)
@@ -80,4 +80,4 @@ class House:
 
     def _stop(self) -> None:
         assert self._daemon.stop() == 0, self._daemon.err
-        assert "Traceback" not in self._daemon.err, self._daemon.err
+        assert "Traceback" not in self._daemon.err, self._daemon.err.partition("Traceback")[2]

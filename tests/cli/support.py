@@ -9,10 +9,15 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from tests.servers import wait_until
+from tests.servers import PATIENCE_S, wait_until
 
 COMMAND = [sys.executable, "-m", "quotaflow"]
 READY_S = 90.0  # a start takes two seconds; the machine may be busy
+USUAL = {
+    "PYTHONWARNINGS": "default",  # nothing may be left un-awaited or open
+    "QUOTAFLOW_REDIS__DEADLINE_S": str(PATIENCE_S),
+    "QUOTAFLOW_STORE__DEADLINE_S": str(PATIENCE_S),
+}
 
 
 def environment(**changes: str) -> dict[str, str]:
@@ -46,9 +51,7 @@ class Background:
             self._process = subprocess.Popen(
                 [*COMMAND, *arguments],
                 cwd=cwd,
-                env=environment(
-                    PYTHONWARNINGS="default", **changes
-                ),  # nothing may be left un-awaited or open
+                env=environment(**{**USUAL, **changes}),
                 stdout=out,
                 stderr=err,
             )

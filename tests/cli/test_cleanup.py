@@ -15,7 +15,7 @@ from quotaflow.store import Store
 from quotaflow.timing import ManualClock
 from tests.cli.conftest import Ask, Owner
 from tests.cli.support import environment
-from tests.servers import wait_until
+from tests.servers import PATIENCE_S, wait_until
 
 SCRIPT = Path(__file__).parents[2] / "scripts" / "cleanup_quota_logs.sh"
 LONG_AGO_US = 1_600_000_000_000_000
@@ -25,7 +25,7 @@ async def old_rows(directory: Path, count: int) -> None:
     """Make a store with rows of the year 2020."""
     directory.mkdir(mode=0o700)
     url = load(environ={}, data_dir=directory).store_url
-    store = await Store.open(url, clock=ManualClock(LONG_AGO_US))
+    store = await Store.open(url, clock=ManualClock(LONG_AGO_US), deadline_s=PATIENCE_S)
     await store.write_batch(Batch(dead=[DeadLetter(f"d{number}", "{}", "why") for number in range(count)]))
     await store.close()
 

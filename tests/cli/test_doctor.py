@@ -14,7 +14,7 @@ from quotaflow.store import Store
 from quotaflow.store.ddl import ddl
 from quotaflow.store.migrate import HEAD
 from tests.cli.conftest import Ask, Owner
-from tests.servers import ValkeyProcess
+from tests.servers import PATIENCE_S, ValkeyProcess
 
 
 def levels(out: str) -> dict[str, str]:
@@ -118,19 +118,19 @@ async def test_the_printed_statements_make_a_store_for_sqlite(ask: Ask, tmp_path
         connection.executescript(ddl("sqlite"))
     connection.close()
     url = f"sqlite+aiosqlite:///{tmp_path}/made.db"
-    store = await Store.open(url)
+    store = await Store.open(url, deadline_s=PATIENCE_S)
     assert (await store.counts()).traces == {}
     await store.close()
-    assert (await peek(url)).revision == HEAD
+    assert (await peek(url, PATIENCE_S)).revision == HEAD
 
 
 async def test_the_printed_statements_make_a_store_for_postgresql(postgres: str) -> None:
-    before = await peek(postgres)
+    before = await peek(postgres, PATIENCE_S)
     assert (before.server.split()[0], before.is_durable, before.revision) == ("PostgreSQL", True, None)
     connection = await asyncpg.connect(postgres.replace("+asyncpg", ""))
     await connection.execute(ddl("postgresql"))
     await connection.close()
-    store = await Store.open(postgres)
+    store = await Store.open(postgres, deadline_s=PATIENCE_S)
     assert (await store.counts()).traces == {}
     await store.close()
-    assert (await peek(postgres)).revision == HEAD
+    assert (await peek(postgres, PATIENCE_S)).revision == HEAD

@@ -34,7 +34,8 @@ def make_settings(tmp_path: Path) -> MakeSettings:
         url: str = "embedded", quotas: dict[str, tuple[float, float]] | None = None, **flags: Any
     ) -> Settings:
         (tmp_path / "config.toml").write_text("")
-        flags = {"data_dir": str(tmp_path / "data"), "redis__deadline_s": PATIENCE_S, **flags}
+        patient = {"redis__deadline_s": PATIENCE_S, "store__deadline_s": PATIENCE_S}
+        flags = {"data_dir": str(tmp_path / "data"), **patient, **flags}
         if "store__url" not in flags:
             furnish(Path(flags["data_dir"]))
         settings = load(tmp_path / "config.toml", environ={}, redis__url=url, **flags)

@@ -17,6 +17,7 @@ from quotaflow.store import Cut, Part, Portion, Store
 from quotaflow.timing import ManualClock
 from tests.flow.conftest import MakeSettings
 from tests.flow.test_recovery import until
+from tests.servers import PATIENCE_S
 
 DAY_S = 86_400
 START_US = ManualClock().wall_us()
@@ -61,7 +62,7 @@ async def office(
     """Open the store and clean it until the block ends."""
     clock = clock or ManualClock()
     retention = Retention.model_validate({"days": 1, "every_hours": 24.0, **settings})
-    store = await Store.open(f"sqlite+aiosqlite:///{directory}/store.db", clock=clock)
+    store = await Store.open(f"sqlite+aiosqlite:///{directory}/store.db", clock=clock, deadline_s=PATIENCE_S)
     made = Office(store, clock, retention)
     running = asyncio.create_task(made.cleanup.run())
     try:

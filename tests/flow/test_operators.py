@@ -14,6 +14,7 @@ from quotaflow.operators import Operator, Role
 from quotaflow.secret import OPERATOR_PREFIX, hash_of, known_of
 from quotaflow.store import Store
 from quotaflow.timing import ManualClock
+from tests.servers import PATIENCE_S
 from tests.stores import empty_tables, sqlite_url
 
 ADMIN_TOKEN = "qf_admin_canary-51c0"
@@ -30,7 +31,7 @@ def clock() -> ManualClock:
 async def store(tmp_path: Path, clock: ManualClock) -> AsyncIterator[Store]:
     """Give an empty store."""
     (tmp_path / "store.db").write_bytes(empty_tables())
-    opened = await Store.open(sqlite_url(tmp_path), clock=clock)
+    opened = await Store.open(sqlite_url(tmp_path), clock=clock, deadline_s=PATIENCE_S)
     yield opened
     await opened.close()
 

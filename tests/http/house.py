@@ -96,8 +96,9 @@ def settings_for(valkey: ValkeyProcess, directory: Path, **flags: Any) -> Settin
     directory.mkdir(parents=True, exist_ok=True)
     config = directory / "config.toml"
     config.write_text("")
-    usual = {"data_dir": str(directory / "data"), "http__port": 0, "redis__deadline_s": PATIENCE_S}
-    flags = {**usual, "redis__url": valkey.url, **flags}
+    patient = {"redis__deadline_s": PATIENCE_S, "store__deadline_s": PATIENCE_S}
+    usual = {"data_dir": str(directory / "data"), "http__port": 0, "redis__url": valkey.url}
+    flags = {**usual, **patient, **flags}
     furnish(Path(flags["data_dir"]))
     return load(config, environ={}, **flags)
 

@@ -20,6 +20,7 @@ from quotaflow.settings import Http, Settings
 from quotaflow.store import Store
 from quotaflow.timing import ManualClock
 from tests.http.house import PROBLEM, TOKEN, House, asking
+from tests.servers import PATIENCE_S
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -249,7 +250,7 @@ async def test_who_guesses_too_often_is_told_when_to_come_back(house: House) -> 
 
 async def test_the_first_start_makes_a_token_and_says_it_once(house: House, tmp_path: Path) -> None:
     settings = Settings(data_dir=tmp_path)
-    store = await Store.open(settings.store_url)
+    store = await Store.open(settings.store_url, deadline_s=PATIENCE_S)
     try:
         hashed, token = await admin_token(store, settings)
         assert token is not None
@@ -266,7 +267,7 @@ async def test_the_first_start_makes_a_token_and_says_it_once(house: House, tmp_
 
 async def test_the_token_of_the_settings_wins_and_is_not_kept(house: House, tmp_path: Path) -> None:
     settings = Settings(data_dir=tmp_path, admin_token=SecretStr(TOKEN))
-    store = await Store.open(settings.store_url)
+    store = await Store.open(settings.store_url, deadline_s=PATIENCE_S)
     try:
         assert await admin_token(store, settings) == (hash_of(TOKEN), None)
         assert await store.admin_token_hash() is None

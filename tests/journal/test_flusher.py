@@ -18,7 +18,7 @@ from quotaflow.store import Store
 from quotaflow.timing import ManualClock, SystemClock
 from tests.limiter.conftest import Bench, bench_on
 from tests.runner.journalled import asleep, until
-from tests.servers import ValkeyProcess
+from tests.servers import PATIENCE_S, ValkeyProcess
 
 
 class Line:
@@ -52,7 +52,7 @@ class Line:
 @pytest.fixture
 async def line(valkey: ValkeyProcess, tmp_path: Path) -> AsyncIterator[Line]:
     reader = connect(valkey.url, deadline_s=3)
-    store = await Store.open(f"sqlite+aiosqlite:///{tmp_path}/store.db")
+    store = await Store.open(f"sqlite+aiosqlite:///{tmp_path}/store.db", deadline_s=PATIENCE_S)
     async with bench_on(valkey.url, backlog_max=100_000) as bench:
         yield Line(bench, store, reader, batch=100)
     await store.close()

@@ -17,6 +17,7 @@ from quotaflow.operators import Act, AuditEntry, By, Operator, Role, Subject
 from quotaflow.store import AuditFilter, DeclaredTask, Store
 from quotaflow.store.admin_audit import AuditWriter
 from quotaflow.timing import ManualClock
+from tests.servers import PATIENCE_S
 from tests.store.rows import START_US, dump
 from tests.store.test_store_upstream import key
 
@@ -311,7 +312,7 @@ async def test_of_two_who_take_the_same_back_at_once_one_does(
 ) -> None:
     await furnished.update_quota("q", enabled=False, by=ANNA)
     (made,) = await entries(furnished)
-    other = await Store.open(url, clock=clock)
+    other = await Store.open(url, clock=clock, deadline_s=PATIENCE_S)
     both = [store.update_quota("q", enabled=True, by=By("otto", made.id)) for store in (furnished, other)]
     answers = await asyncio.gather(*both, return_exceptions=True)
     await other.close()

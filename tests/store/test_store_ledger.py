@@ -13,7 +13,7 @@ from quotaflow.model import Status
 from quotaflow.records import Batch, BatchResult, DeadLetter
 from quotaflow.store import LogFilter, Store, TokenFilter
 from quotaflow.timing import ManualClock
-from tests.servers import ValkeyProcess
+from tests.servers import PATIENCE_S, ValkeyProcess
 from tests.store.chains import add_quota, add_token, chain, logs, shown
 from tests.store.rows import START_US, claim, dump, ended
 
@@ -93,7 +93,7 @@ async def test_an_orphan_comes_with_what_goes_on(store: Store) -> None:
 
 async def test_two_writers_with_the_same_facts_write_them_once(store: Store, url: str) -> None:
     await add_token(store)
-    other = await Store.open(url)
+    other = await Store.open(url, deadline_s=PATIENCE_S)
     rows = chain("tok_a", *[-1] * 8)
     batches = [Batch(ledger=rows), Batch(ledger=rows[:5])]
     results = await asyncio.gather(*[to.write_batch(batch) for to in (store, other) for batch in batches])

@@ -7,6 +7,7 @@ import pytest
 
 from quotaflow.errors import Conflict, Recovering, Unavailable
 from quotaflow.store import Store, fence
+from tests.servers import PATIENCE_S
 from tests.store.rows import cut_off_all_others
 from tests.stores import sqlite_url
 
@@ -14,11 +15,11 @@ from tests.stores import sqlite_url
 async def test_the_store_id_is_made_once_and_differs_between_stores(
     store: Store, url: str, tmp_path: Path
 ) -> None:
-    other = await Store.open(url)
+    other = await Store.open(url, deadline_s=PATIENCE_S)
     ids = await asyncio.gather(*[each.store_id() for each in (store, other) for _ in range(3)])
     await other.close()
     (tmp_path / "stranger").mkdir()
-    stranger = await Store.open(sqlite_url(tmp_path / "stranger"))
+    stranger = await Store.open(sqlite_url(tmp_path / "stranger"), deadline_s=PATIENCE_S)
     assert len({*ids}) == 1
     assert await stranger.store_id() not in ids
     await stranger.close()
@@ -42,7 +43,7 @@ async def test_incarnations_only_rise(store: Store) -> None:
 
 
 async def test_the_fence_keeps_everybody_else_out_until_the_deadline(url: str) -> None:
-    holder, waiter = await Store.open(url), await Store.open(url, deadline_s=0.4)
+    holder, waiter = await Store.open(url, deadline_s=PATIENCE_S), await Store.open(url, deadline_s=0.4)
     store = waiter if url.startswith("postgresql") else holder  # on SQLite one process has one store
     holder._database.deadline_s = 0.2
     async with holder.fence_lock():
@@ -59,7 +60,7 @@ async def test_the_fence_may_be_let_go_while_a_beat_is_under_way(
     postgres: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(fence, "BEATS", 1_000_000)  # a beat is always under way
-    store = await Store.open(postgres)
+    store = await Store.open(postgres, deadline_s=PATIENCE_S)
     for milliseconds in range(10):
         async with store.fence_lock():
             await asyncio.sleep(milliseconds / 1000)
@@ -87,7 +88,7 @@ async def test_the_fence_is_let_go_when_its_holder_fails_or_is_cancelled(store: 
 
 
 async def test_giving_up_on_the_fence_at_any_moment_leaves_it_free(store: Store, url: str) -> None:
-    other = await Store.open(url)
+    other = await Store.open(url, deadline_s=PATIENCE_S)
     for milliseconds in range(10):
         with pytest.raises(TimeoutError):
             async with asyncio.timeout(milliseconds / 1000), store.fence_lock():
@@ -99,7 +100,10 @@ async def test_giving_up_on_the_fence_at_any_moment_leaves_it_free(store: Store,
 
 async def test_a_holder_that_lost_its_connection_cannot_begin_a_life_after_another_did(postgres: str) -> None:
     """The lock goes with the connection; the number is the second guard, and the holder hears of both."""
-    store, other = await Store.open(postgres), await Store.open(postgres)
+    store, other = (
+        await Store.open(postgres, deadline_s=PATIENCE_S),
+        await Store.open(postgres, deadline_s=PATIENCE_S),
+    )
 
     async def recover_too_late() -> None:
         async with store.fence_lock():

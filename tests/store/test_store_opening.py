@@ -24,6 +24,7 @@ from quotaflow.store.metrics import minute_of
 from quotaflow.store.postgres import check_durable
 from quotaflow.store.tables import metadata, quota_metrics
 from quotaflow.timing import SystemClock
+from tests.servers import PATIENCE_S
 from tests.stores import empty_tables, sqlite_url
 
 
@@ -40,7 +41,9 @@ def test_the_head_is_the_newest_migration() -> None:
 
 
 async def test_two_daemons_may_start_on_an_empty_database_at_once(empty_url: str) -> None:
-    stores = await asyncio.gather(Store.open(empty_url), Store.open(empty_url))
+    stores = await asyncio.gather(
+        Store.open(empty_url, deadline_s=PATIENCE_S), Store.open(empty_url, deadline_s=PATIENCE_S)
+    )
     ids = [await store.store_id() for store in stores]
     for store in stores:
         await store.close()
@@ -55,7 +58,7 @@ async def test_the_sums_of_the_last_two_days_are_there_after_an_upgrade(
     minutes_us = [minute_of(now_us - days * DAY_US) for days in (3, 1)]
     with monkeypatch.context() as older:
         older.setattr(migrate, "HEAD", "0006")
-        store = await Store.open(empty_url)
+        store = await Store.open(empty_url, deadline_s=PATIENCE_S)
         counts = {"ok": 3, "err": 4, "latency": "[]", "remaining": None}
         rows = [
             {"quota_id": quota_id, "minute_us": minute_us, "allowed": allowed, "r429": 2, **counts}
@@ -65,17 +68,17 @@ async def test_the_sums_of_the_last_two_days_are_there_after_an_upgrade(
         async with store._database.write() as connection:
             await connection.execute(quota_metrics.insert(), rows)
         await store.close()
-    store = await Store.open(empty_url)
+    store = await Store.open(empty_url, deadline_s=PATIENCE_S)
     assert await store.minutes(0, now_us) == [MinuteFigures(minutes_us[1], 111, 6, 9, 12, None)]
     await store.close()
 
 
 async def test_a_newer_schema_is_refused_and_left_alone(empty_url: str) -> None:
-    store = await Store.open(empty_url)
+    store = await Store.open(empty_url, deadline_s=PATIENCE_S)
     async with store._database.write() as connection:
         await connection.execute(text("UPDATE alembic_version SET version_num = '9999'"))
     with pytest.raises(ConfigError, match=f"schema 9999, this program knows {migrate.HEAD}"):
-        await Store.open(empty_url)
+        await Store.open(empty_url, deadline_s=PATIENCE_S)
     async with store._database.read() as connection:
         assert await connection.run_sync(migrate._version) == "9999"
     await store.close()
@@ -86,9 +89,9 @@ async def test_a_migration_that_fails_leaves_an_empty_database(
 ) -> None:
     monkeypatch.setattr(migrate, "_run", _fail_after_all_tables)
     with pytest.raises(RuntimeError):
-        await Store.open(empty_url)
+        await Store.open(empty_url, deadline_s=PATIENCE_S)
     monkeypatch.undo()
-    store = await Store.open(empty_url)
+    store = await Store.open(empty_url, deadline_s=PATIENCE_S)
     assert (await store.counts()).traces == {}
     await store.close()
 
@@ -103,7 +106,7 @@ def test_a_current_schema_opens_without_alembic(tmp_path: Path) -> None:
     (tmp_path / "store.db").write_bytes(empty_tables())
     program = (
         "import asyncio, sys\nfrom quotaflow.store import Store\n"
-        "async def main():\n    store = await Store.open(sys.argv[1])\n    await store.close()\n"
+        "async def main():\n    store = await Store.open(sys.argv[1], deadline_s=60)\n    await store.close()\n"
         "asyncio.run(main())\nprint('alembic' in sys.modules)"
     )
     assert subprocess.check_output([sys.executable, "-c", program, sqlite_url(tmp_path)]) == b"False\n"
@@ -123,14 +126,14 @@ def test_a_current_schema_opens_without_alembic(tmp_path: Path) -> None:
 )
 async def test_a_url_that_cannot_work_is_refused_without_being_shown(url: str, reason: str) -> None:
     with pytest.raises(ConfigError, match=reason) as caught:
-        await Store.open(url)
+        await Store.open(url, deadline_s=PATIENCE_S)
     assert "hunter2" not in "".join(traceback.format_exception(caught.value))
 
 
 async def test_postgresql_without_its_driver_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "asyncpg", None)
     with pytest.raises(ConfigError, match=r"install quotaflow\[postgres\]"):
-        await Store.open("postgresql+asyncpg://h/db")
+        await Store.open("postgresql+asyncpg://h/db", deadline_s=PATIENCE_S)
 
 
 @pytest.mark.parametrize("place", ["u:hunter2@127.0.0.1:9/db", "u@127.0.0.1:9/db?password=hunter2"])
@@ -138,7 +141,7 @@ async def test_nobody_there_is_one_clear_line_without_the_password(place: str) -
     with pytest.raises(
         Unavailable, match=r"^cannot reach postgresql\+asyncpg://u(:\*+)?@127\.0\.0\.1:9/db: "
     ) as caught:
-        await Store.open(f"postgresql+asyncpg://{place}")
+        await Store.open(f"postgresql+asyncpg://{place}", deadline_s=PATIENCE_S)
     assert "\n" not in str(caught.value)
     assert "hunter2" not in "".join(traceback.format_exception(caught.value))
 
@@ -146,14 +149,14 @@ async def test_nobody_there_is_one_clear_line_without_the_password(place: str) -
 async def test_a_refused_login_is_one_clear_line_without_the_password(postgres: str) -> None:
     url = postgres.replace("postgres:@", "nobody:hunter2@")
     with pytest.raises(Unavailable, match=r'failed: role "nobody" does not exist$') as caught:
-        await Store.open(url)
+        await Store.open(url, deadline_s=PATIENCE_S)
     assert "hunter2" not in "".join(traceback.format_exception(caught.value))
 
 
 async def test_a_file_that_is_no_database_is_one_clear_line(tmp_path: Path) -> None:
     (tmp_path / "store.db").write_bytes(b"not a database, but longer than a header" * 100)
     with pytest.raises(Unavailable, match=r"failed: file is not a database$"):
-        await Store.open(sqlite_url(tmp_path))
+        await Store.open(sqlite_url(tmp_path), deadline_s=PATIENCE_S)
     assert _sqlite_threads() == []
 
 
@@ -163,14 +166,14 @@ async def test_a_new_file_that_another_process_holds_is_waited_for_until_the_dea
     with pytest.raises(Unavailable, match="did not answer within"):
         await Store.open(sqlite_url(tmp_path), deadline_s=0.2)
     holder.close()
-    await (await Store.open(sqlite_url(tmp_path))).close()
+    await (await Store.open(sqlite_url(tmp_path), deadline_s=PATIENCE_S)).close()
     assert _sqlite_threads() == []
 
 
 async def test_a_directory_where_a_file_belongs_is_one_clear_line(tmp_path: Path) -> None:
     (tmp_path / "store.db-wal").mkdir()
     with pytest.raises(Unavailable, match=r"failed: disk I/O error$"):
-        await Store.open(sqlite_url(tmp_path))
+        await Store.open(sqlite_url(tmp_path), deadline_s=PATIENCE_S)
 
 
 async def test_a_commit_waits_for_the_disk(empty_url: str) -> None:
@@ -205,7 +208,7 @@ async def test_a_pooler_that_drops_our_setting_is_refused(postgres: str) -> None
 
 
 async def test_sqlite_readers_cannot_write(tmp_path: Path) -> None:
-    store = await Store.open(sqlite_url(tmp_path))
+    store = await Store.open(sqlite_url(tmp_path), deadline_s=PATIENCE_S)
     with pytest.raises(Unavailable, match="readonly"):
         async with store._database.read() as connection:
             await connection.execute(text("DELETE FROM meta"))
@@ -213,7 +216,7 @@ async def test_sqlite_readers_cannot_write(tmp_path: Path) -> None:
 
 
 async def test_closing_twice_is_harmless_and_leaves_no_thread(url: str) -> None:
-    store = await Store.open(url)
+    store = await Store.open(url, deadline_s=PATIENCE_S)
     await asyncio.gather(store.counts(), store.list_tasks(), store.store_id())
     await store.close()
     await store.close()
@@ -224,7 +227,7 @@ async def test_an_open_that_is_cancelled_at_any_moment_leaves_nothing(url: str) 
     for number in range(40):
         with suppress(TimeoutError):
             async with asyncio.timeout(number / 2000):
-                await (await Store.open(url)).close()
+                await (await Store.open(url, deadline_s=PATIENCE_S)).close()
         assert _sqlite_threads() == []
     database = await Database.open(url, deadline_s=5)
     if database.is_postgres:

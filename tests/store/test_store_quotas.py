@@ -11,6 +11,7 @@ from quotaflow.records import Snapshot
 from quotaflow.store import Store
 from quotaflow.store.tables import quotas
 from quotaflow.timing import ManualClock
+from tests.servers import PATIENCE_S
 from tests.store.rows import START_US, dump
 
 QUOTA = make_quota(id="q", name="名", capacity=10.5, refill_rate=0.000001)
@@ -120,7 +121,7 @@ async def test_a_quota_made_by_hand_yields_to_a_declaration(store: Store) -> Non
 
 
 async def test_daemons_that_start_together_apply_a_declaration_once(store: Store, url: str) -> None:
-    other = await Store.open(url)
+    other = await Store.open(url, deadline_s=PATIENCE_S)
     applied = await asyncio.gather(
         *[each.apply_declared(QUOTA, "text") for each in (store, other, store, other)]
     )

@@ -15,6 +15,7 @@ from quotaflow.records import Batch, DeadLetter, Snapshot, Trace
 from quotaflow.store import Cut, Part, Store
 from quotaflow.store.retention import Link, beginnings
 from quotaflow.timing import ManualClock
+from tests.servers import PATIENCE_S
 from tests.store.rows import START_US, claim, dump, ended
 
 DAY_US = 86_400_000_000
@@ -245,7 +246,7 @@ async def test_what_was_removed_is_remembered_and_survives_a_restart(
     await written(store, [entry("gone", seq, EDGE_US - 10 + seq) for seq in (4, 5)])
     await cleaned(store)
     await store.close()
-    again = await Store.open(url, clock=clock)
+    again = await Store.open(url, clock=clock, deadline_s=PATIENCE_S)
     record = await again.cleanup_record()
     await again.close()
     assert (record.last_us, record.last_count, record.total_count) == (START_US + 60_000_000, 2, 5)

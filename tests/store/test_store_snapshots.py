@@ -6,6 +6,7 @@ from dataclasses import replace
 from quotaflow.model import make_quota
 from quotaflow.records import Batch, Snapshot
 from quotaflow.store import Store
+from tests.servers import PATIENCE_S
 from tests.store.rows import MINUTE_US, START_US, claim, dump, ended, metrics
 
 FIRST = Snapshot("q", remaining=7.5, allowed=10, limited=3, clock_jumps=1, version=2, synced_us=START_US)
@@ -63,7 +64,7 @@ async def test_outcomes_and_differences_share_a_row(store: Store) -> None:
 
 
 async def test_two_writers_of_the_same_snapshots_count_them_once(store: Store, url: str) -> None:
-    other = await Store.open(url)
+    other = await Store.open(url, deadline_s=PATIENCE_S)
     rows = [replace(FIRST, quota_id=f"q{number}") for number in range(50)]
     await asyncio.gather(store.write_snapshots(rows, START_US), other.write_snapshots(rows[::-1], START_US))
     await other.close()

@@ -15,6 +15,7 @@ from quotaflow.balances import KeyStatus, UpstreamKey
 from quotaflow.errors import Conflict, InvalidInput, NotFound
 from quotaflow.store import Store, UpstreamFilter
 from quotaflow.timing import ManualClock
+from tests.servers import PATIENCE_S
 from tests.store.rows import START_US
 
 HOSTILE = [
@@ -133,7 +134,7 @@ async def test_many_keys_are_added_all_or_none(store: Store) -> None:
 
 
 async def test_of_two_who_add_the_same_keys_at_once_each_key_has_one_who_did(store: Store, url: str) -> None:
-    other = await Store.open(url)
+    other = await Store.open(url, deadline_s=PATIENCE_S)
     rows = [key(number) for number in range(20)]
     strangers = [replace(row, id=f"{row.id}b", name=f"{row.name}b") for row in rows[::-1]]
     answers = await asyncio.gather(store.insert_upstream_keys(rows), other.insert_upstream_keys(strangers))
@@ -318,7 +319,7 @@ def watched(store: Store) -> Iterator[list[str]]:
 
 
 async def test_refreshes_and_a_rotation_at_once_do_not_lock_each_other_out(store: Store, url: str) -> None:
-    other = await Store.open(url)
+    other = await Store.open(url, deadline_s=PATIENCE_S)
     rows = [key(number) for number in range(300)]
     await add(store, *[replace(row, sealed="fernet:0") for row in rows])
     for turn in range(5):

@@ -13,6 +13,7 @@ from quotaflow.store import Store
 from quotaflow.store.statements import fetch_in
 from quotaflow.store.tables import traces
 from quotaflow.timing import ManualClock
+from tests.servers import PATIENCE_S
 from tests.store.rows import MINUTE_US, START_US, claim, dump, ended, metrics
 
 
@@ -121,7 +122,7 @@ async def test_writing_a_batch_again_changes_nothing(store: Store, clock: Manual
 
 async def test_two_flushers_with_the_same_batch_count_it_once(store: Store, url: str) -> None:
     """The lease keeps them apart; should it fail, nothing is counted twice."""
-    other = await Store.open(url)
+    other = await Store.open(url, deadline_s=PATIENCE_S)
     rows = [ended(claim(f"r{number}", scheduled_for_us=number)) for number in range(100)]
     thieves = [claim(f"x{number}", scheduled_for_us=number) for number in range(10)]
     batches = [Batch(closed=rows, opened=thieves), Batch(closed=rows[::-1], opened=thieves[::-1])]

@@ -42,7 +42,8 @@ def upgrade(config: Config = None, data_dir: DataDir = None) -> None:
 @command(app, "current")
 def current(config: Config = None, data_dir: DataDir = None) -> None:
     """Show the store's schema version, and the one this program needs."""
-    found = asyncio.run(peek(load(config, data_dir=data_dir).store_url))
+    settings = load(config, data_dir=data_dir)
+    found = asyncio.run(peek(settings.store_url, settings.store.deadline_s))
     sys.stdout.write(
         say("{found} (this program: {head})", found=found.revision or say("none"), head=HEAD) + "\n"
     )
@@ -80,7 +81,8 @@ async def _clean(settings: Settings, days: int) -> int | None:
     async with claim_place(settings, "library") as place:
         if not place.owns_store:
             return None
-        store, clock = await Store.open(settings.store_url), SystemClock()
+        store = await Store.open(settings.store_url, deadline_s=settings.store.deadline_s)
+        clock = SystemClock()
         try:
             owner = f"cli-{os.getpid()}-{clock.wall_us():x}"
             if not await store.begin_cleanup(owner):
@@ -100,5 +102,5 @@ async def _upgrade(settings: Settings) -> None:
     async with claim_place(settings, "library") as place:
         if not place.owns_store:
             raise StoreLocked(say("a daemon has this store open; it brought it up to date when it started"))
-        store = await Store.open(settings.store_url)
+        store = await Store.open(settings.store_url, deadline_s=settings.store.deadline_s)
         await store.close()

@@ -88,7 +88,7 @@ def _runs(place: Place) -> bool:
 
 
 async def _sql(settings: Settings) -> list[Finding]:
-    return judge_sql(await peek(settings.store_url))
+    return judge_sql(await peek(settings.store_url, settings.store.deadline_s))
 
 
 def judge_sql(found: Peek) -> list[Finding]:

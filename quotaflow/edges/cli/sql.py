@@ -10,7 +10,6 @@ from quotaflow.control.place import sqlite_path
 from quotaflow.errors import Unavailable
 from quotaflow.store.engine import Database
 
-DEADLINE_S = 5.0
 DURABLE = ("wal", "on", "remote_apply")  # SQLite's journal_mode, PostgreSQL's synchronous_commit
 
 
@@ -28,13 +27,13 @@ class Peek:
         return self.durability is None or self.durability in DURABLE
 
 
-async def peek(store_url: str) -> Peek:
+async def peek(store_url: str, deadline_s: float) -> Peek:
     """Look.
 
     :raises ConfigError: a URL that cannot work. :raises Unavailable: nobody answers there.
     """
     path = sqlite_path(store_url)
-    return _sqlite(path) if path else await _postgres(store_url)
+    return _sqlite(path) if path else await _postgres(store_url, deadline_s)
 
 
 def _sqlite(path: Path) -> Peek:
@@ -56,8 +55,8 @@ def _revision(connection: sqlite3.Connection) -> str | None:
     return None
 
 
-async def _postgres(url: str) -> Peek:
-    database = await Database.open(url, deadline_s=DEADLINE_S)
+async def _postgres(url: str, deadline_s: float) -> Peek:
+    database = await Database.open(url, deadline_s=deadline_s)
     try:
         async with database.read() as connection:
             version = (await connection.exec_driver_sql("SHOW server_version")).scalar_one()
