@@ -31,6 +31,7 @@ from quotaflow.store import Result, TaskRow
 
 ON_A_PAGE = 50
 RESULTS = 20
+RESULTS_LISTED = 10
 CHANGES = 20
 MOMENTS = 5
 
@@ -138,7 +139,7 @@ async def _list(request: Request, form: Form) -> Response:
     following = address("tasks", q=text or None, cursor=cursor) if cursor else None
     return render(
         request, "tasks.html", status=form.status, reader=me, form=form, q=text, next=following,
-        tasks=await _shown(here, views, me), timeline=timeline_of(names, due, me),
+        tasks=await _shown(here, views, me, RESULTS_LISTED), timeline=timeline_of(names, due, me),
         at=_list_address(query),
     )  # fmt: skip
 
@@ -146,7 +147,7 @@ async def _list(request: Request, form: Form) -> Response:
 async def _show(request: Request, form: Form, preview: Preview | None = None) -> Response:
     here, task_id, me = context_of(request), _id(request), _reader(request)
     view = await here.flow.tasks.get(task_id, moments=MOMENTS)
-    (task,) = await _shown(here, [view], me)
+    (task,) = await _shown(here, [view], me, RESULTS)
     return render(
         request, "task.html", status=form.status, reader=me, form=form, task=task, preview=preview,
         answered=answered_in(request.query_params), moments=_in_zone(view.row, view.next_us),
@@ -154,8 +155,8 @@ async def _show(request: Request, form: Form, preview: Preview | None = None) ->
     )  # fmt: skip
 
 
-async def _shown(here: Context, views: Sequence[TaskView], me: Reader) -> list[TaskShown]:
-    results = await here.flow.store.last_results([view.row.id for view in views], RESULTS)
+async def _shown(here: Context, views: Sequence[TaskView], me: Reader, count: int) -> list[TaskShown]:
+    results = await here.flow.store.last_results([view.row.id for view in views], count)
     ids = await _quota_ids(here, views)
     return [
         TaskShown(
