@@ -6,7 +6,7 @@ from html import unescape
 import httpx
 import pytest
 
-from quotaflow.edges.web.operators import ON_A_PAGE
+from quotaflow.edges.web.queries import ON_A_PAGE
 from quotaflow.operators import Operator, Role
 from tests.http.house import House
 from tests.web.conftest import browser

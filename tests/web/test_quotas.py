@@ -6,6 +6,7 @@ from urllib.parse import quote
 import httpx
 import pytest
 
+from quotaflow.edges.web.queries import ON_A_PAGE
 from tests.http.house import House
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -167,15 +168,15 @@ async def test_a_hostile_name_is_text(house: House, signed_in: httpx.AsyncClient
 async def test_a_search_finds_by_id_and_name_and_pages_keep_it(
     house: House, signed_in: httpx.AsyncClient
 ) -> None:
-    for number in range(52):
+    for number in range(ON_A_PAGE + 2):
         await house.quota(f"many_{number:02d}", name=f"Lot {number}%")
     first = (await signed_in.get("/quotas?q=MANY_")).text
-    assert 'href="/quotas/many_49"' in first
-    assert 'href="/quotas/many_50"' not in first
+    assert f'href="/quotas/many_{ON_A_PAGE - 1}"' in first
+    assert f'href="/quotas/many_{ON_A_PAGE}"' not in first
     following = re.search(r'href="(/quotas\?q=MANY_&amp;cursor=[^"]+)"', first)
     assert following is not None
     second = (await signed_in.get(following[1].replace("&amp;", "&"))).text
-    assert 'href="/quotas/many_51"' in second
+    assert f'href="/quotas/many_{ON_A_PAGE + 1}"' in second
     assert "Lot 7%" in (await signed_in.get("/quotas?q=lot 7%25")).text
     assert "No quota has" in (await signed_in.get("/quotas?q=nothing-like-this")).text
 

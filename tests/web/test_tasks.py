@@ -7,6 +7,7 @@ from typing import Any
 import httpx
 import pytest
 
+from quotaflow.edges.web.queries import ON_A_PAGE
 from quotaflow.model import Status, TaskKind, Trigger
 from quotaflow.records import Batch, Trace
 from quotaflow.store import DeclaredTask
@@ -289,7 +290,7 @@ async def test_tasks_of_any_name_are_listed_by_pages_even_those_without_code(
     await house.qf.store.sync_tasks(
         [
             DeclaredTask(f"zz/{number:02}?#%", EVIL, TaskKind.SCHEDULER, "m:f", "not in our dialect", "UTC")
-            for number in range(60)
+            for number in range(ON_A_PAGE + 10)
         ]
         + [
             DeclaredTask(row.id, row.name, row.kind, row.func, row.cron, row.timezone, row.quota_name)
@@ -304,7 +305,7 @@ async def test_tasks_of_any_name_are_listed_by_pages_even_those_without_code(
         ]
     )
     first = (await signed_in.get("/tasks")).text
-    assert first.count('<tr id="t-') == 50
+    assert first.count('<tr id="t-') == ON_A_PAGE
     following = re.search(r'class="more"><a href="([^"]+)"', first)
     assert following is not None
     second = (await signed_in.get(unescape(following[1]))).text

@@ -6,6 +6,7 @@ import re
 import httpx
 import pytest
 
+from quotaflow.edges.web.queries import ON_A_PAGE
 from quotaflow.ledger import Validity
 from quotaflow.store import TokenFilter
 from tests.http.house import House, until
@@ -133,13 +134,13 @@ async def test_tokens_are_found_by_what_they_are(house: House, signed_in: httpx.
     assert "s-deleted" in shown
 
 
-async def test_fifty_tokens_stand_on_a_page_and_a_link_leads_on(
+async def test_some_tokens_stand_on_a_page_and_a_link_leads_on(
     house: House, signed_in: httpx.AsyncClient
 ) -> None:
-    for _ in range(51):
+    for _ in range(ON_A_PAGE + 1):
         await house.qf.tokens.create(ws_id="ws-many", email="m@example.com", validity=Validity("unlimited"))
     first = (await signed_in.get("/tokens?ws_id=ws-many")).text
-    assert first.count('<tr id="t-') == 50
+    assert first.count('<tr id="t-') == ON_A_PAGE
     found = re.search(r'class="more"><a href="([^"]+)"', first)
     assert found is not None
     second = (await signed_in.get(html.unescape(found[1]))).text
@@ -255,7 +256,7 @@ async def test_the_ledger_tells_every_change_and_a_charge_is_given_back_once(
 
 async def test_the_ledger_comes_in_pages(house: House, signed_in: httpx.AsyncClient) -> None:
     made, mine = await house.token(ws_id="ws-pages")
-    for _ in range(51):
+    for _ in range(ON_A_PAGE + 1):
         await house.stranger.post("/api/consume", headers=mine)
     path = f"/tokens/{made['id']}?action=consume"
 
@@ -264,7 +265,7 @@ async def test_the_ledger_comes_in_pages(house: House, signed_in: httpx.AsyncCli
 
     await until(written)
     first = (await signed_in.get(path)).text
-    assert first.count("Give back") == 50
+    assert first.count("Give back") == ON_A_PAGE
     found = re.search(r'class="more"><a href="([^"]+)"', first)
     assert found is not None
     assert (await signed_in.get(html.unescape(found[1]))).text.count("Give back") == 1

@@ -10,6 +10,7 @@ import pytest
 import pytest_asyncio
 
 from quotaflow.balances import Progress
+from quotaflow.edges.web.queries import ON_A_PAGE
 from quotaflow.examples.upstream_service import Behaviour
 from quotaflow.limiter.board import RefreshBoard
 from tests.http.house import held, until
@@ -143,11 +144,11 @@ async def test_many_are_imported_and_rows_that_cannot_be_are_told(
 
 async def test_keys_are_found_and_come_in_pages(house: UpstreamHouse, signed_in: httpx.AsyncClient) -> None:
     await house.clear()
-    rows = "".join(f"tavily,{house.account()},k{number}\n" for number in range(51))
+    rows = "".join(f"tavily,{house.account()},k{number}\n" for number in range(ON_A_PAGE + 1))
     await house.qf.upstream.add_many(f"provider,secret,name\n{rows}")
     other = await house.add(provider="other", name="the other", enabled=False)
     first = (await signed_in.get(f"{PATH}?provider=tavily")).text
-    assert first.count('<tr id="k-') == 50
+    assert first.count('<tr id="k-') == ON_A_PAGE
     found = re.search(r'class="more"><a href="([^"]+)"', first)
     assert found is not None
     assert (await signed_in.get(html.unescape(found[1]))).text.count('<tr id="k-') == 1

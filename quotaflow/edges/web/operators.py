@@ -12,11 +12,11 @@ from quotaflow.edges.http.guard import operator_of
 from quotaflow.edges.http.operators import NewOperator
 from quotaflow.edges.web.changes import changes_of
 from quotaflow.edges.web.forms import UNKNOWN, Form, Wrong, form_of, wrong_of
+from quotaflow.edges.web.queries import ON_A_PAGE
 from quotaflow.edges.web.render import address, redirect, render
 from quotaflow.errors import Conflict, InvalidInput
 from quotaflow.operators import Operator
 
-ON_A_PAGE = 50
 NEWEST = 20  # changes shown
 
 

@@ -87,11 +87,10 @@ async def show(request: Request) -> Response:
 async def _stored(here: Context, asking: Asking, now_us: int) -> dict[str, Any]:
     """Return what SQL knows."""
     store = here.flow.store
-    minutes, faults, upcoming, is_new = await asyncio.gather(
+    minutes, faults, upcoming = await asyncio.gather(
         asking.asked(store.minutes(now_us - DAY_US, now_us)),
         asking.asked(store.faults()),
         asking.asked(here.flow.tasks.upcoming(SHOWN)),
-        asking.asked(_is_new(here)),
     )
     hour = [minute for minute in minutes or () if minute.minute_us > now_us - HOUR_US]
     return {
@@ -101,7 +100,7 @@ async def _stored(here: Context, asking: Asking, now_us: int) -> dict[str, Any]:
         "day": _totals(minutes or ()),
         "faults": faults,
         "upcoming": upcoming,
-        "is_new": is_new,
+        "is_new": upcoming == [] and await asking.asked(_is_new(here)),
     }
 
 

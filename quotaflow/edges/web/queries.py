@@ -1,4 +1,4 @@
-"""The conditions in the address of a page, read as the API reads them."""
+"""The conditions in the address of a page, read as the API reads them; and how much is on a page."""
 
 from typing import TypeVar
 
@@ -6,6 +6,8 @@ from pydantic import BaseModel, ValidationError
 from starlette.requests import Request
 
 from quotaflow.edges.http.refusals import refusal
+
+ON_A_PAGE = 25  # rows of a list; a screen holds fewer, and who waits for the first waits for all
 
 Query = TypeVar("Query", bound=BaseModel)
 

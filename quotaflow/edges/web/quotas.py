@@ -17,12 +17,12 @@ from quotaflow.edges.http.quotas import quota_of
 from quotaflow.edges.http.shapes import CHANGES, NewOverride, NewQuota, QuotaChange, Recharge
 from quotaflow.edges.web.changes import changes_of, undo
 from quotaflow.edges.web.forms import UNKNOWN, Form, Wrong, form_of, ungrouped, wrong_of
+from quotaflow.edges.web.queries import ON_A_PAGE
 from quotaflow.edges.web.render import address, redirect, render, units
 from quotaflow.errors import Conflict, InvalidInput
 from quotaflow.model import Quota, QuotaKind, needed_fields
 from quotaflow.store import MinuteFigures
 
-ON_A_PAGE = 50
 DAY_S = 86_400
 DAY_US = DAY_S * MICRO
 NEAR = 1e-3  # of a rate: kept so near it is what was asked for

@@ -18,6 +18,7 @@ from quotaflow.edges.http.shapes import TaskChange, TraceQuery
 from quotaflow.edges.web import querybar
 from quotaflow.edges.web.changes import changes_of, undo
 from quotaflow.edges.web.forms import UNKNOWN, Form, Wrong, form_of, wrong_of
+from quotaflow.edges.web.queries import ON_A_PAGE
 from quotaflow.edges.web.reader import FORMAT, Reader, reader_of
 from quotaflow.edges.web.render import address, redirect, render
 from quotaflow.edges.web.task_acts import ACTS, BUTTONS, Acts, Done, answered_in
@@ -29,7 +30,6 @@ from quotaflow.schedule.cron import load_zone
 from quotaflow.schedule.words import in_words
 from quotaflow.store import Result, TaskRow
 
-ON_A_PAGE = 50
 RESULTS = 20
 RESULTS_LISTED = 10
 CHANGES = 20

@@ -16,14 +16,13 @@ from quotaflow.edges.http.token_shapes import LogQuery, NewRefund, TokenChange, 
 from quotaflow.edges.http.tokens import alter, give_back
 from quotaflow.edges.web.changes import changes_of
 from quotaflow.edges.web.forms import REST, UNKNOWN, Form, Wrong, form_of, wrong_of
-from quotaflow.edges.web.queries import query_of
+from quotaflow.edges.web.queries import ON_A_PAGE, query_of
 from quotaflow.edges.web.reader import reader_of
 from quotaflow.edges.web.render import address, here_of, micro, redirect, render
 from quotaflow.errors import Conflict, InvalidInput, NotFound
 from quotaflow.ledger import AccessToken, Action, Change, LedgerRow
 from quotaflow.store import LogFilter
 
-ON_A_PAGE = 50
 NEWEST = 20  # changes shown
 DAY, MONTH = "24h", "30d"
 Done = tuple[str, dict[str, str]]  # what was done, in English, and its values

@@ -13,14 +13,13 @@ from quotaflow.edges.http.tokens import make
 from quotaflow.edges.web import token_page
 from quotaflow.edges.web.changes import changes_of
 from quotaflow.edges.web.forms import Form, Wrong, form_of, wrong_of
-from quotaflow.edges.web.queries import query_of
+from quotaflow.edges.web.queries import ON_A_PAGE, query_of
 from quotaflow.edges.web.reader import reader_of
 from quotaflow.edges.web.render import address, render
 from quotaflow.edges.web.token_page import in_zone, state_of
 from quotaflow.errors import Conflict, InvalidInput
 from quotaflow.store import TokenFilter
 
-ON_A_PAGE = 50
 NEWEST = 20  # changes shown
 CONDITIONS = ("ws_id", "email", "quota_type", "active", "deleted")
 

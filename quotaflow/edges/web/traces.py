@@ -16,12 +16,12 @@ from quotaflow.edges.http.token_shapes import ExportFormat
 from quotaflow.edges.http.traces import wanted
 from quotaflow.edges.http.views import TraceShown, trace_shown
 from quotaflow.edges.web import querybar, runs
+from quotaflow.edges.web.queries import ON_A_PAGE
 from quotaflow.edges.web.render import address, render
 from quotaflow.errors import InvalidInput
 from quotaflow.records import Trace
 from quotaflow.store import Page, TaskRow
 
-ON_A_PAGE = 50
 CHIPS = (
     ("status", "failed"),
     ("status", "limited"),

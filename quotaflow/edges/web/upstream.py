@@ -17,13 +17,12 @@ from quotaflow.edges.http.upstream_shapes import KeyQuery, NewKey, RefreshWish
 from quotaflow.edges.web import upstream_key
 from quotaflow.edges.web.changes import changes_of
 from quotaflow.edges.web.forms import UNKNOWN, Form, Wrong, form_of, wrong_of
-from quotaflow.edges.web.queries import query_of
+from quotaflow.edges.web.queries import ON_A_PAGE, query_of
 from quotaflow.edges.web.render import address, redirect, render
 from quotaflow.edges.web.upstream_key import without_secrets
 from quotaflow.errors import Conflict, InvalidInput, SecretUnavailable, Unavailable
 from quotaflow.store import UpstreamFilter
 
-ON_A_PAGE = 50
 NEWEST = 20  # changes shown
 PATH = "/upstream-keys"
 CONDITIONS = ("provider", "status", "enabled")
