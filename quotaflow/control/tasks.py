@@ -147,9 +147,9 @@ class TaskDesk:
         views = [TaskView(row, None, self._next(row, 1)) for row in left[:limit]]
         return views, views[-1].row.id if len(left) > limit else None
 
-    async def due(self, since_us: int, until_us: int) -> dict[str, list[Band]]:
-        """Return when each task with a schedule is due, paused ones too; see `due_within`."""
-        return due_within(self._zoned(await self._store.list_tasks()), since_us, until_us)
+    def due(self, rows: Iterable[TaskRow], since_us: int, until_us: int) -> dict[str, list[Band]]:
+        """Return when each of these tasks that has a schedule is due, paused ones too; see `due_within`."""
+        return due_within(self._zoned(rows), since_us, until_us)
 
     async def upcoming(self, count: int) -> list[tuple[int, TaskRow]]:
         """Return the next ticks of all tasks that are not paused, soonest first, without those to be left out."""

@@ -25,7 +25,8 @@ async def test_what_is_due_follows_the_expression_in_force_and_the_zone(
     async with Quotaflow.open(make_settings(), registry=registry, role="daemon") as qf:
         await qf.tasks.declare(plans_of(registry, qf.settings))
         await qf.tasks.set_cron("dense", "* 8-9 * * *")
-        found = await qf.tasks.due(MIDNIGHT_US, MIDNIGHT_US + 24 * HOUR_US)
+        rows = await qf.store.list_tasks()
+        found = qf.tasks.due(rows, MIDNIGHT_US, MIDNIGHT_US + 24 * HOUR_US)
     nine_us = MIDNIGHT_US + 9 * HOUR_US
     assert found == {
         "once": [Band(nine_us, nine_us, 1)],

@@ -1,13 +1,14 @@
 """The picture of what is due: where things are drawn, and what is said of them."""
 
 from datetime import UTC, datetime, tzinfo
+from itertools import pairwise
 from zoneinfo import ZoneInfo
 
 import pytest
 
 from quotaflow.control.timeline import Band, due_within
 from quotaflow.edges.web.reader import Reader
-from quotaflow.edges.web.timeline import LABEL, MARGIN, MARK, MOST_ROWS, SPAN_US, WIDTH, timeline_of
+from quotaflow.edges.web.timeline import LABEL, MARGIN, MARK, SPAN_US, WIDTH, timeline_of
 from quotaflow.edges.web.words import Words
 from quotaflow.schedule.cron import parse
 
@@ -64,11 +65,12 @@ def test_an_hour_that_the_clock_leaves_out_is_not_shown() -> None:
     assert labels[labels.index("00:00") :][:4] == ["00:00", "", "", "04:00"]
 
 
-def test_as_many_rows_as_fit_are_drawn_and_the_rest_is_counted() -> None:
+def test_every_task_has_a_row_of_its_own_inside_the_picture() -> None:
     cron = parse("0 3 * * *"), ZoneInfo("UTC")
-    names = {str(number): f"Task {number}" for number in range(MOST_ROWS + 2)}
+    names = {str(number): f"Task {number}" for number in range(30)}
     drawn = timeline_of(names, due_within(dict.fromkeys(names, cron), NOON, NOON + SPAN_US), reader())
-    assert (len(drawn.rows), drawn.more) == (MOST_ROWS, 2)
+    assert [row.name for row in drawn.rows] == list(names.values())
+    assert all(before.y < after.y for before, after in pairwise(drawn.rows))
     assert drawn.height > drawn.rows[-1].y
 
 

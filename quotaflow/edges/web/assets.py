@@ -17,11 +17,12 @@ from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 
 HERE = Path(__file__).parent
-PLAIN = {"style.css": ("style.css",), "page.js": ("app.js", "keys.js"), "icon.svg": ("icon.svg",)}
+OURS = ("app.js", "keys.js")
+PLAIN = {"style.css": ("style.css",), "page.js": OURS, "icon.svg": ("icon.svg",)}
 LIVE = {
     "style.css": ("style.css", "uPlot.min.css"),
     "libraries.js": ("htmx.min.js", "idiomorph.min.js"),
-    "live.js": ("regions.js", "live.js", "charts.js"),
+    "page.js": ("regions.js", "live.js", "charts.js", *OURS),
     "plots.js": ("uPlot.iife.min.js",),  # fetched by charts.js for a page that has something to draw
 }
 TYPES = {".css": "text/css; charset=utf-8", ".js": "text/javascript; charset=utf-8", ".svg": "image/svg+xml"}

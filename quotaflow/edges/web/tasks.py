@@ -134,8 +134,9 @@ async def _list(request: Request, form: Form) -> Response:
     here, query, me = context_of(request), request.query_params, _reader(request)
     text = query.get("q", "").strip()
     views, cursor = await here.flow.tasks.page(query.get("cursor"), ON_A_PAGE, text=text or None)
-    due = await here.flow.tasks.due(me.now_us, me.now_us + SPAN_US)
-    names = {view.row.id: view.row.name for view in views}
+    rows = [view.row for view in views]
+    due = here.flow.tasks.due(rows, me.now_us, me.now_us + SPAN_US)
+    names = {row.id: row.name for row in rows}
     following = address("tasks", q=text or None, cursor=cursor) if cursor else None
     return render(
         request, "tasks.html", status=form.status, reader=me, form=form, q=text, next=following,

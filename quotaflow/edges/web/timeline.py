@@ -12,7 +12,6 @@ from quotaflow.edges.web.reader import Reader
 
 SPAN_US = 24 * 3_600 * MICRO
 HOUR_S = 3_600
-MOST_ROWS = 40
 WIDTH, LABEL, MARGIN, TOP, ROW = 1_000, 180, 18, 22, 20  # units of the picture, about a pixel each
 MARK = 2.0  # width of a single moment
 LABEL_COLUMNS = 26  # of 11-pixel letters in LABEL; a Chinese character takes two
@@ -47,11 +46,10 @@ class Row(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Timeline:
-    """A picture. `more` says how many tasks found no place in it."""
+    """A picture."""
 
     rows: list[Row]
     hours: list[Hour]
-    more: int
 
     width = WIDTH
     label = LABEL
@@ -66,10 +64,8 @@ class Timeline:
 def timeline_of(names: Mapping[str, str], due: Mapping[str, Sequence[Band]], me: Reader) -> Timeline:
     """Draw the tasks among `names` (names by id) for which something is due, in this order."""
     wanted = [(name, due[task_id]) for task_id, name in names.items() if due.get(task_id)]
-    rows = [
-        _row(name, bands, TOP + ROW * number, me) for number, (name, bands) in enumerate(wanted[:MOST_ROWS])
-    ]
-    return Timeline(rows, list(_hours(me)), max(0, len(wanted) - MOST_ROWS))
+    rows = [_row(name, bands, TOP + ROW * number, me) for number, (name, bands) in enumerate(wanted)]
+    return Timeline(rows, list(_hours(me)))
 
 
 def _row(name: str, bands: Sequence[Band], y: int, me: Reader) -> Row:

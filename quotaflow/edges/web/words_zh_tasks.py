@@ -15,9 +15,6 @@ TASKS = {
     "What is due in the next 24 hours, as a picture of the list that follows": (
         "未来 24 小时的计划图，内容与其后的列表相同"
     ),
-    "{count} more tasks of this page have something due; search to see them.": (
-        "本页还有 {count} 个任务有计划运行；可通过搜索查看。"
-    ),
     "Nothing here is due in the next 24 hours.": "未来 24 小时没有计划运行的任务。",
     "When it runs": "运行时间",
     "Next run": "下次运行",
