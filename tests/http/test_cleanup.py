@@ -22,8 +22,8 @@ async def stats(house: House) -> dict[str, Any]:
     return found
 
 
-async def test_it_tells_what_it_will_do_and_when(house: House) -> None:
-    found = await stats(house)
+async def test_it_tells_what_it_will_do_and_when(fresh: House) -> None:
+    found = await stats(fresh)
     assert re.fullmatch(MOMENT, found.pop("next_cleanup_time"))
     assert found == {
         "enabled": True,

@@ -75,9 +75,9 @@ async def serving(house: House, data_dir: Path, http: Http | None = None) -> Asy
             await task
 
 
-async def test_it_answers_on_a_free_port_with_the_token(house: House, tmp_path: Path) -> None:
-    _, token = await admin_token(house.qf.store, house.qf.settings)
-    async with serving(house, tmp_path) as served, served.client() as client:
+async def test_it_answers_on_a_free_port_with_the_token(fresh: House, tmp_path: Path) -> None:
+    _, token = await admin_token(fresh.qf.store, fresh.qf.settings)
+    async with serving(fresh, tmp_path) as served, served.client() as client:
         assert (await client.get("/livez")).status_code == 200
         assert (await client.get("/api/quotas")).status_code == 401
         answer = await client.get("/api/quotas", headers={"authorization": f"Bearer {token}"})

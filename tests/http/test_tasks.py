@@ -7,13 +7,6 @@ from tests.http.house import PROBLEM, House, until
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 
-async def plenty(house: House, quota_id: str = "plenty", capacity: float = 1000) -> None:
-    """Make sure that the quota exists, and is full."""
-    if (await house.client.get(f"/api/quotas/{quota_id}")).status_code == 404:
-        await house.quota(quota_id, capacity=capacity, refill_rate=0)
-    await house.client.post(f"/api/quotas/{quota_id}/refill")
-
-
 async def test_tasks_are_listed_with_their_next_run(house: House) -> None:
     tasks = {task["id"]: task for task in (await house.client.get("/api/tasks")).json()["items"]}
     assert set(tasks) == {"nightly", "fetch", "fails", "greedy", "orphan"}
@@ -71,7 +64,7 @@ async def test_a_trigger_takes_units_and_is_refused_when_there_are_none(house: H
 
 
 async def test_a_task_that_costs_more_than_there_ever_is_is_impossible(house: House) -> None:
-    await plenty(house)
+    await house.plenty()
     answer = await house.client.post("/api/tasks/greedy/trigger")
     assert (answer.status_code, answer.json()["code"]) == (422, "impossible")
     assert "retry-after" not in answer.headers
@@ -84,7 +77,7 @@ async def test_a_task_without_its_quota_is_a_conflict(house: House) -> None:
 
 
 async def test_a_task_with_a_disabled_quota_is_a_conflict(house: House) -> None:
-    await plenty(house)
+    await house.plenty()
     await house.client.patch("/api/quotas/plenty", json={"enabled": False})
     answer = await house.client.post("/api/tasks/fails/trigger")
     await house.client.patch("/api/quotas/plenty", json={"enabled": True})

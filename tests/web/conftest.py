@@ -8,10 +8,10 @@ import pytest_asyncio
 
 from quotaflow.edges.http.app import create_app
 from quotaflow.operators import Role
-from tests.http.conftest import house
+from tests.http.conftest import fresh, house
 from tests.http.house import TOKEN, House, asking
 
-__all__ = ["house", "signed_in", "viewing"]
+__all__ = ["fresh", "house", "signed_in", "viewing"]
 
 
 @contextlib.asynccontextmanager

@@ -57,23 +57,21 @@ async def drained(house: House, quota_id: str, cost: float, **more: str) -> None
     await until(is_there)
 
 
-async def test_what_was_decided_is_counted_over_an_hour_and_a_day(
-    house: House, signed_in: httpx.AsyncClient
-) -> None:
-    await house.quota("counted", capacity=2, refill_rate=0)
+async def test_what_was_decided_is_counted_over_an_hour_and_a_day(fresh: House) -> None:
+    await fresh.quota("counted", capacity=2, refill_rate=0)
     for _ in range(3):
-        await house.client.post("/api/quotas/counted/acquire")
+        await fresh.client.post("/api/quotas/counted/acquire")
     before_us = SystemClock().wall_us() - 3_600 * 3 * MICRO
     earlier = [ended(claim(f"old{number}", finished_us=before_us), Status.FAILED) for number in range(4)]
-    await house.qf.store.write_batch(Batch(closed=earlier))
+    await fresh.qf.store.write_batch(Batch(closed=earlier))
 
     async def is_there() -> bool:
-        return "Limited in the last hour 1 1 in 24 hours" in await text_of(signed_in)
+        return "Limited in the last hour 1 1 in 24 hours" in await text_of(fresh.client)
 
     await until(is_there)
-    text = await text_of(signed_in)
+    text = await text_of(fresh.client)
     assert "Allowed in the last hour 2 2 in 24 hours" in text
-    chart = re.search(r'id="chart-day".*?json">(.*?)</script>', (await signed_in.get("/")).text, re.DOTALL)
+    chart = re.search(r'id="chart-day".*?json">(.*?)</script>', (await fresh.client.get("/")).text, re.DOTALL)
     assert chart is not None
     drawn = ast.literal_eval(chart[1])
     assert len(drawn["times"]) == 24 * 60

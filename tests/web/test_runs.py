@@ -64,7 +64,7 @@ async def test_a_newcomer_reads_why_a_run_was_limited_and_what_helps(
 
 
 async def test_an_error_is_whole_on_the_page_of_its_run(house: House, signed_in: httpx.AsyncClient) -> None:
-    await house.quota("plenty", capacity=1000, refill_rate=0)
+    await house.plenty()
     run_id = await triggered(house, "fails")
     page = (await signed_in.get(f"/traces/{run_id}")).text
     assert re.search(r'<pre tabindex="0">the moon is down</pre>', page)
@@ -77,6 +77,7 @@ async def test_an_error_is_whole_on_the_page_of_its_run(house: House, signed_in:
 
 
 async def test_what_can_never_run_says_so(house: House, signed_in: httpx.AsyncClient) -> None:
+    await house.plenty()
     run_id = await triggered(house, "greedy")
     shown = plain((await signed_in.get(f"/traces/{run_id}")).text)
     assert "It asks for more units than the quota plenty holds when it is full (1,000)" in shown

@@ -12,6 +12,7 @@ import pytest_asyncio
 from quotaflow.balances import Progress
 from quotaflow.edges.web.queries import ON_A_PAGE
 from quotaflow.examples.upstream_service import Behaviour
+from quotaflow.limiter import keys
 from quotaflow.limiter.board import RefreshBoard
 from tests.http.house import held, until
 from tests.http.upstream import UpstreamHouse, upstream_house
@@ -83,6 +84,7 @@ async def test_a_key_is_added_changed_and_forgotten(
 async def test_a_secret_that_was_typed_is_in_no_answer(
     house: UpstreamHouse, signed_in: httpx.AsyncClient, caplog: pytest.LogCaptureFixture
 ) -> None:
+    await house.clear()
     secret, other = house.account(), house.account()
     with caplog.at_level("DEBUG"):
         await done(signed_in, PATH, do="add", provider="tavily", name="first", secret=secret)
@@ -198,6 +200,7 @@ async def test_a_refresh_that_another_process_does_is_seen_too(
     page = (await signed_in.get(PATH)).text
     assert "Asked about 3 of 10 keys, 1 in vain" in re.sub(r"</?label[^>]*>", "", page)
     assert 'max="10" value="3"' in page
+    house.redis.delete(keys.REFRESH)  # as it goes when the process has died
 
 
 async def test_pools_say_what_is_left_and_who_mirrors_it(
