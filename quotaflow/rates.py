@@ -12,7 +12,7 @@ LONGEST_S = 366 * 86_400  # between two starts
 MAX_BURST = 1_000_000
 
 # What is kept of it has at most 32 characters.
-_TEXT = re.compile(r"(\d{1,7}(?:\.\d{1,6})?|\d{1,7}/\d{1,7})/([smh])(?:burst(\d{1,7}))?").fullmatch
+_TEXT = re.compile(r"(\d{1,7}(?:\.\d{1,6})?|\d{1,7}/\d{1,7})/([smh])(?:burst(\d{1,7}))?", re.ASCII).fullmatch
 _NOTHING = re.compile(r".*/0+").fullmatch  # nobody can divide by it
 
 

@@ -100,6 +100,7 @@ def test_a_burst_that_is_no_number_of_starts_is_refused(burst: object) -> None:
         *(
             "",
             "10",
+            "１/m",
             "/s",
             "10/",
             "10/d",

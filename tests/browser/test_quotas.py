@@ -23,7 +23,7 @@ def test_a_quota_is_made_mended_used_and_deleted_and_the_deletion_undone(
 ) -> None:
     come_in(page, house.token)
     create(page, "walked", "many", "1")
-    expect(page.locator("#bucket-capacity-note")).to_have_text("capacity must be a number")
+    expect(page.locator("#bucket-capacity-note")).to_have_text("Capacity must be a number")
     expect(page.locator("#bucket-id")).to_have_value("walked")
     assert axe(page) == []
     shot(page, "quotas-wrong")

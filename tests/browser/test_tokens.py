@@ -35,7 +35,7 @@ def test_a_token_is_made_used_refunded_changed_and_deleted(
     page.locator("#new summary").click()
     page.locator("#create-ws_id").fill("walked")
     page.get_by_role("button", name="Create token").click()
-    expect(page.locator("#create-email-note")).to_have_text("email is missing")
+    expect(page.locator("#create-email-note")).to_have_text("Email is missing")
     expect(page.locator("#create-ws_id")).to_have_value("walked")
     complaints.expect(page, "422")
     assert axe(page) == []

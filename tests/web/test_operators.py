@@ -57,16 +57,16 @@ async def test_a_token_is_shown_once_and_lets_its_owner_in(
 @pytest.mark.parametrize(
     ("name", "role", "field", "english", "chinese"),
     [
-        ("", "viewer", "name", "name is missing", "缺少 name"),
+        ("", "viewer", "name", "Name is missing", "缺少名称"),
         (
             "x" * 129,
             "viewer",
             "name",
-            "name must be at most 128 bytes of UTF-8",
-            "name 最多 128 字节（UTF-8）",
+            "Name must be at most 128 bytes of UTF-8",
+            "名称最多 128 字节（UTF-8）",
         ),
         ("Admin", "viewer", "name", "an operator has the name 'Admin'", "已有名为 'Admin' 的操作员"),
-        ("kept", "owner", "role", "role must be one of 'admin' or 'viewer'", "role 必须是以下之一"),
+        ("kept", "owner", "role", "Role must be one of 'admin' or 'viewer'", "角色必须是以下之一"),
     ],
 )
 async def test_what_is_wrong_stands_beside_its_field_and_what_was_typed_is_kept(

@@ -48,30 +48,30 @@ async def test_a_prepaid_quota_is_created_and_recharged(house: House, signed_in:
 @pytest.mark.parametrize(
     ("do_", "fields", "field", "english", "chinese"),
     [
-        ("bucket", {"id": "bad"}, "capacity", "capacity is missing", "缺少 capacity"),
+        ("bucket", {"id": "bad"}, "capacity", "Capacity is missing", "缺少容量"),
         (
             "bucket",
             {"id": "bad", "capacity": "ten", "rate": "1"},
             "capacity",
-            "capacity must be a number",
-            "capacity 必须是数字",
+            "Capacity must be a number",
+            "容量必须是数字",
         ),
         (
             "bucket",
             {"id": "bad", "capacity": "1,5", "rate": "1"},
             "capacity",
-            "capacity must be a number",
-            "capacity 必须是数字",
+            "Capacity must be a number",
+            "容量必须是数字",
         ),
         (
             "bucket",
             {"id": "bad", "capacity": "1", "rate": "x"},
             "rate",
-            "rate must be a number",
-            "rate 必须是数字",
+            "Refill must be a number",
+            "补充必须是数字",
         ),
-        ("bucket", {"id": "", "capacity": "1", "rate": "1"}, "id", "id is missing", "缺少 id"),
-        ("allowance", {"id": "bad"}, "total", "total is missing", "缺少 total"),
+        ("bucket", {"id": "", "capacity": "1", "rate": "1"}, "id", "Id is missing", "缺少 id"),
+        ("allowance", {"id": "bad"}, "total", "Total is missing", "缺少总额度"),
     ],
 )
 async def test_what_is_wrong_stands_beside_its_field_and_what_was_typed_is_kept(
@@ -194,9 +194,10 @@ async def test_a_viewer_sees_no_forms_and_changes_nothing(house: House, viewing:
 
 async def test_an_unknown_act_is_refused_on_a_page(house: House, signed_in: httpx.AsyncClient) -> None:
     await house.quota("calm")
-    answer = await do(signed_in, at("calm"), "explode")
-    assert answer.status_code == 422
-    assert "not known here" in answer.text
+    for path in (at("calm"), "/quotas"):
+        answer = await do(signed_in, path, "explode")
+        assert answer.status_code == 422
+        assert "not known here" in answer.text
 
 
 async def test_every_field_that_is_wrong_says_so_at_once(signed_in: httpx.AsyncClient) -> None:

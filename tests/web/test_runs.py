@@ -115,6 +115,23 @@ async def test_a_waiting_run_says_until_when_and_is_cancelled(
     assert "Cancel the run" not in page
 
 
+async def test_a_run_that_was_cancelled_while_it_waited_was_not_let_through(
+    house: House, signed_in: httpx.AsyncClient
+) -> None:
+    run_id = await triggered(house, "fetch", countdown=3600)
+    path = f"/traces/{run_id}"
+    assert "Decision waiting: it was asked to start later" in plain((await signed_in.get(path)).text)
+    await signed_in.post(path, data={"do": "cancel"})
+
+    async def ended() -> bool:
+        return "Somebody cancelled it." in (await signed_in.get(path)).text
+
+    await until(ended)
+    assert "Decision it was not let through: its request was cancelled" in plain(
+        (await signed_in.get(path)).text
+    )
+
+
 @pytest.mark.parametrize(("language", "told"), [("en", "has ended: ok"), ("zh", "已结束：ok")])
 async def test_what_has_ended_cannot_be_cancelled(
     house: House, signed_in: httpx.AsyncClient, language: str, told: str

@@ -139,11 +139,11 @@ async def test_an_address_that_somebody_made_up_does_no_harm(
 @pytest.mark.parametrize(
     ("fields", "why"),
     [
-        ({"args": "{"}, "args is not JSON"),
-        ({"args": "5"}, "args must be a list, or a mapping of names to values"),
+        ({"args": "{"}, "Arguments cannot be read as JSON"),
+        ({"args": "5"}, "Arguments must be a list, or a mapping of names to values"),
         ({"args": '["one too many"]'}, "too many positional arguments"),
-        ({"countdown": "soon"}, "countdown must be a number"),
-        ({"countdown": "-1"}, "countdown must be a number of seconds"),
+        ({"countdown": "soon"}, "Seconds until it starts must be a number"),
+        ({"countdown": "-1"}, "Seconds until it starts must be a number of seconds"),
     ],
 )
 async def test_what_cannot_be_run_is_said_beside_its_field_and_what_was_typed_stays(
@@ -236,7 +236,7 @@ async def test_an_expression_that_cannot_be_read_is_told_beside_it(
     assert 'value="61 * * * *"' in answer.text
     said = re.search(r'id="cron-cron-note">(.*?)</p>', answer.text)
     assert said is not None
-    assert unescape(said[1]) == 'cron "61 * * * *": minute 61 is not in 0-59'
+    assert unescape(said[1]) == 'Cron expression "61 * * * *": minute 61 is not in 0-59'
     chinese = await signed_in.post("/tasks/greedy", data={"do": "cron", "cron": "61 * * * *"}, headers=ZH)
     assert "不在 0-59 范围内" in chinese.text
 
@@ -253,7 +253,7 @@ async def test_a_rate_limit_is_given_and_left_to_the_code_again(
     wrong = await do(signed_in, "/tasks/greedy", "rate", rate_limit="often")
     assert wrong.status_code == 422
     assert 'value="often"' in wrong.text
-    assert 'id="rate-rate_limit-note">rate_limit must be like' in wrong.text
+    assert 'id="rate-rate_limit-note">Rate limit must be like' in wrong.text
 
 
 @pytest.mark.parametrize("path", ["/tasks", "/tasks/nightly"])

@@ -77,13 +77,13 @@ def _of(ws_id: str) -> TokenFilter:
 @pytest.mark.parametrize(
     ("changes", "said", "in_chinese"),
     [
-        ({"total_quota": ""}, "total_quota is needed with quota_type hybrid", "类型 hybrid 需要额度"),
+        ({"total_quota": ""}, "Units is needed with quota_type hybrid", "类型 hybrid 需要额度"),
         ({"quota_type": "time"}, "a token of type time counts no units", "时间类型的令牌不计额度"),
-        ({"email": "nobody"}, "email must be an address", "邮箱应形如"),
-        ({"days": "0"}, "days must be 1 to 36500", "天数必须为 1 到 36500"),
-        ({"operation": "set"}, "days is for operation add", "天数仅用于"),
+        ({"email": "nobody"}, "Email must be an address", "邮箱应形如"),
+        ({"days": "0"}, "Days must be 1 to 36500", "天数必须为 1 到 36500"),
+        ({"operation": "set"}, "Days is for operation add", "天数仅用于"),
         ({"rate_limit_per_minute": "", "rate_limit_burst": "5"}, "needs rate_limit_per_minute", "需要先设置"),
-        ({"ws_id": ""}, "ws_id is missing", "缺少 ws_id"),
+        ({"ws_id": ""}, "Workspace is missing", "缺少工作区"),
     ],
 )
 async def test_what_cannot_be_is_said_beside_its_field_and_what_was_typed_is_kept(
@@ -181,6 +181,22 @@ async def test_a_token_is_changed_in_all_ways(house: House, signed_in: httpx.Asy
     assert {entry["actor"] for entry in entries if entry["subject"] == made["id"]} == {"admin"}
 
 
+async def test_a_form_that_is_older_than_the_token_changes_nothing(
+    house: House, signed_in: httpx.AsyncClient
+) -> None:
+    made, _ = await house.token(ws_id="ws-shared")
+    path = f"/tokens/{made['id']}"
+    terms = {"ws_id": "ws-shared", "email": "first@example.com", "quota_type": "count"}
+    found = re.search(r'name="version" value="(\d+)"', (await signed_in.get(path)).text)
+    assert found is not None
+    await done(signed_in, path, do="edit", **terms, version=found[1])
+    terms |= {"email": made["email"], "ws_id": "ws-late"}
+    page = await refused(signed_in, path, do="edit", **terms, version=found[1])
+    assert "changed since this form was opened" in page
+    token = (await house.qf.tokens.get(str(made["id"]))).token
+    assert (token.ws_id, token.email) == ("ws-shared", "first@example.com")
+
+
 async def test_what_is_wrong_with_a_change_stands_in_its_form(
     house: House, signed_in: httpx.AsyncClient
 ) -> None:
@@ -188,16 +204,19 @@ async def test_what_is_wrong_with_a_change_stands_in_its_form(
     path = f"/tokens/{made['id']}"
     page = await refused(signed_in, path, do="edit", ws_id="typed", email="typed", quota_type="count")
     assert 'value="typed"' in page
-    assert "email must be an address" in page
+    assert "Email must be an address" in page
     page = await refused(
         signed_in, path, do="edit", ws_id="w", email="a@b.c", quota_type="count", total_quota=""
     )
-    assert "total_quota is needed with quota_type count" in page
+    assert "Units is needed with quota_type count" in page
     assert "a token of type time counts no units" in await refused(
         signed_in, path, do="recharge", operation="add", amount="5"
     )
+    page = await refused(signed_in, path, do="edit", ws_id=" ", email="")
+    assert "Workspace is missing" in page
+    assert "Email is missing" in page
     page = await refused(signed_in, path, do="prolong", operation="set", specific_date="2001-01-01T00:00")
-    assert "specific_date must be in the future" in page
+    assert "Date must be in the future" in page
     assert 'value="2001-01-01T00:00"' in page
     assert "no charge has the request id" in await refused(signed_in, path, do="refund", request_id="no-such")
     assert (await signed_in.post(path, data={"do": "dance"})).status_code == 422

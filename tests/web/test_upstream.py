@@ -94,7 +94,7 @@ async def test_a_secret_that_was_typed_is_in_no_answer(
         assert "type the secret again: it was not kept" in taken
         assert 'value="first"' in taken
         unknown = await refused(signed_in, PATH, do="add", provider="nobody", secret=other)
-        assert "provider is not known" in unknown
+        assert "Provider is not known" in unknown
         answers = [again, taken, unknown]
         answers.append(await refused(signed_in, PATH, do="add", provider="tavily", secret=f"{other} {other}"))
         answers.append(await refused(signed_in, PATH, do="import", rows=f"[{other}"))
@@ -120,9 +120,9 @@ async def test_a_reference_that_leads_nowhere_is_said_beside_the_secret(
     page = await refused(signed_in, PATH, do="add", provider="tavily", secret="env:NOT_THERE_AT_ALL")
     assert re.search(r'id="add-secret-note">[^<]*NOT_THERE_AT_ALL', page)
     page = await refused(signed_in, PATH, do="add", provider="tavily", secret="")
-    assert "secret is missing" in page
+    assert "Secret is missing" in page
     answer = await signed_in.post(PATH, data={"do": "add", "provider": "tavily", "secret": ""}, headers=ZH)
-    assert "缺少 secret" in answer.text
+    assert "缺少密文" in answer.text
 
 
 async def test_many_are_imported_and_rows_that_cannot_be_are_told(

@@ -21,6 +21,8 @@ from quotaflow.errors import Conflict, InvalidInput
 
 DO = "do"  # the field that says which of a page's forms this is
 MOST_FIELDS = 100
+VERSION = "version"  # the field with the version of what a page showed, where two may change it at once
+CHANGED = "it has been changed since this form was opened: look at it again, then change it"
 UNKNOWN = "the form asks for something that is not known here"
 REST = ""  # key of what is wrong with no field in particular
 
@@ -56,6 +58,15 @@ class Form:
             if name in self.typed and name not in given:
                 setattr(read, name, None)
         return read
+
+    def since(self, version: int) -> "Form":
+        """Return it without the version that its page showed.
+
+        :raises Conflict: somebody has changed what it is about since; a form that names no version is of a program.
+        """
+        if self.typed.get(VERSION) not in (None, str(version)):
+            raise Conflict(CHANGED)
+        return Form(self.do, {name: text for name, text in self.typed.items() if name != VERSION})
 
     @property
     def status(self) -> int:

@@ -39,6 +39,8 @@ async def show_all(request: Request) -> Response:
 async def change_all(request: Request) -> Response:
     """Make a quota, or undo a change."""
     here, form = context_of(request), await form_of(request)
+    if form.do not in {*QuotaKind, "undo"}:
+        raise InvalidInput(UNKNOWN)
     try:
         if form.do == "undo":
             return await undo(request, form, "/quotas")
@@ -59,10 +61,12 @@ async def show(request: Request) -> Response:
 async def change(request: Request) -> Response:
     """Do to a quota what the form says."""
     form, quota_id = await form_of(request), _id(request)
+    act = _ACTS.get(form.do)
+    if act is None and form.do != "undo":
+        raise InvalidInput(UNKNOWN)
     try:
-        if form.do == "undo":
+        if act is None:
             return await undo(request, form, address("quotas", quota_id))
-        act = _ACTS.get(form.do, _unknown)
         done, values = await act(context_of(request), quota_id, form, operator_of(request).name)
     except (Wrong, InvalidInput, Conflict) as error:
         return await _show(request, _refused(form, error))
@@ -104,7 +108,7 @@ async def _show(request: Request, form: Form) -> Response:
 
 def _refused(form: Form, error: Wrong | InvalidInput | Conflict) -> Form:
     wrong = {
-        "rate" if name == "refill_rate" else name: text
+        name.replace("refill_rate", "rate"): text.replace("refill_rate", "rate", 1)
         for name, text in wrong_of(error, [*form.typed, "refill_rate"].__contains__).items()
     }
     return form.refused(wrong)
@@ -134,8 +138,6 @@ def _decisions(minutes: list[MinuteFigures]) -> dict[str, list[int]]:
 
 
 def _new_quota(form: Form) -> Quota:
-    if form.do not in set(QuotaKind):
-        raise InvalidInput(UNKNOWN)
     kind = QuotaKind(form.do)
     given = {name for name, text in form.typed.items() if text.strip()}
     needed = ("id", "capacity", "rate") if kind is QuotaKind.BUCKET else ("id", *needed_fields(kind, given))
@@ -157,6 +159,7 @@ def _rated(form: Form) -> Form:
     rate, per = ungrouped(typed.pop("rate", "").strip()), typed.pop("per", "s")
     if rate:
         try:
+            rate.encode("ascii")  # float() would read the digits of every script, the other fields do not
             typed["refill_rate"] = repr(float(rate) / PER[per])
         except (ValueError, KeyError):
             raise Wrong({"rate": "rate must be a number"}) from None
@@ -191,10 +194,7 @@ async def _edit(here: Context, quota_id: str, form: Form, actor: str) -> Done:
     quota = (await here.flow.quotas.get(quota_id)).quota
     is_bucket = quota.kind is QuotaKind.BUCKET
     nulls = ("max_concurrent",) if is_bucket else ("reset_cron", "timezone")
-    seen = form.typed.get("version")
-    if seen not in (None, str(quota.version)):
-        raise Conflict("it has been changed since this form was opened: look at it again, then change it")
-    typed = Form(form.do, {name: text for name, text in form.typed.items() if name != "version"})
+    typed = form.since(quota.version)
     change = (_rated(typed) if is_bucket else typed).read(QuotaChange, nulls=nulls)
     view = await here.flow.quotas.change(quota_id, actor=actor, **change.model_dump(exclude_unset=True))
     here.policies.forget(quota_id)
@@ -244,10 +244,6 @@ async def _remove(here: Context, quota_id: str, _form: Form, actor: str) -> Done
     await here.flow.quotas.remove(quota_id, actor=actor)
     here.policies.forget(quota_id)
     return "The quota {name} is deleted.", {"name": quota_id}
-
-
-async def _unknown(_here: Context, _quota_id: str, _form: Form, _actor: str) -> Done:
-    raise InvalidInput(UNKNOWN)
 
 
 def _id(request: Request) -> str:

@@ -66,7 +66,8 @@ def _args(form: Form) -> list[Any] | dict[str, Any] | None:
     try:
         args = parse(text.encode()) if text else None
     except MalformedJson as error:
-        raise Wrong({"args": str(error).replace("the body", "args", 1)}) from error
+        said = str(error).replace("the body is not", "args cannot be read as", 1)
+        raise Wrong({"args": said.replace("the body", "args", 1)}) from error
     if args is None or isinstance(args, list | dict):
         return args
     raise Wrong({"args": "args must be a list, or a mapping of names to values"})

@@ -122,7 +122,11 @@ async def _recharge(here: Context, token_id: str, form: Form, actor: str) -> Don
 
 
 async def _edit(here: Context, token_id: str, form: Form, actor: str) -> Done:
-    wanted = form.read(TokenChange, nulls=("rate_limit_per_minute", "rate_limit_burst"))
+    typed = form.since((await here.flow.tokens.get(token_id)).token.version)
+    missing = [name for name in ("ws_id", "email") if not typed.typed.get(name, name).strip()]
+    if missing:
+        raise Wrong({name: f"{name} is missing" for name in missing})
+    wanted = typed.read(TokenChange, nulls=("rate_limit_per_minute", "rate_limit_burst"))
     await alter(here, token_id, wanted, actor)
     return "The change is in force.", {}
 

@@ -29,6 +29,13 @@ class Words(NamedTuple):
         text = (CHINESE if self.language == ZH else ENGLISH).get(english, english)
         return text.format(**values) if values else text
 
+    def wrong(self, english: str, name: str, label: str) -> str:
+        """Return what is wrong with a field: under the label that the page has for it, not its name in the API."""
+        if self.language != ZH:
+            return re.sub(rf"\A{name}\b", lambda _: label, english)
+        put = f" {label} " if label.isascii() else label  # Latin words stand apart from Chinese ones
+        return re.sub(rf" ?\b{name}\b ?", lambda _: put, self.error(english), count=1, flags=re.ASCII).strip()
+
     def error(self, english: str) -> str:
         """Return what went wrong in this language; errors are raised in English, with their values in them."""
         if self.language != ZH:

@@ -22,7 +22,7 @@ PATTERNS = (
     (r"rate_limit must allow at least one start a year", "rate_limit 至少要允许每年启动一次"),
     (r"(\S+) must be a number of seconds, 0 to (\d+)", "{0} 必须是秒数，0 到 {1}"),
     (r"args must be a list, or a mapping of names to values", "args 必须是列表，或名称与值的对象"),
-    (r"args is not JSON: (.+)", "args 不是有效的 JSON：{0}"),
+    (r"args cannot be read as JSON: (.+)", "args 不是有效的 JSON：{0}"),
     (r"got an unexpected keyword argument '(.+)'", "没有名为 {0} 的参数"),
     (r"missing a required argument: '(.+)'", "缺少参数 {0}"),
     (r"too many positional arguments", "参数过多"),

@@ -135,6 +135,7 @@ QUOTAS = {
     "because:retry": "失败后将重试",
     "because:full": "等待的运行过多",
     "because:granted": "已放行",
+    "it was not let through": "未放行",
     "because:none": "没有说明原因",
     # who changed what
     "Who": "谁",
