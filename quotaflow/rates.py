@@ -8,6 +8,7 @@ from typing import NamedTuple
 from quotaflow.errors import InvalidInput
 
 PERIODS_S = {"s": 1, "m": 60, "h": 3600}
+NO_RATE = "0/s"  # as what limits nothing is kept
 LONGEST_S = 366 * 86_400  # between two starts
 MAX_BURST = 1_000_000
 
@@ -62,12 +63,12 @@ def parse_rate(value: object, burst: object = 1) -> Rate | None:
 
 
 def rate_text(value: str) -> str:
-    """Return a rate as it is kept; "0/s" for none.
+    """Return a rate as it is kept; NO_RATE for none.
 
     :raises InvalidInput: it is no rate.
     """
     rate = parse_rate(value)
-    return "0/s" if rate is None else rate.text
+    return NO_RATE if rate is None else rate.text
 
 
 def pace_of(text: str | None) -> Pace | None:

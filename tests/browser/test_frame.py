@@ -190,6 +190,9 @@ def test_a_lost_connection_is_said_and_the_page_finds_the_daemon_again(
     with house.away():
         expect(inside.locator("#lost")).to_be_visible()
         expect(inside.locator("#live-state")).to_have_text("Not connected")
+        expect(inside.locator("#undone")).not_to_be_visible()
+        inside.get_by_role("button", name="Refill").click()
+        expect(inside.locator("#undone")).to_be_visible()
         shot(inside, "lost")
     house.ask("POST", "/api/quotas/survivor/acquire", {"cost": 1})
     expect(inside.locator("#lost")).not_to_be_visible()

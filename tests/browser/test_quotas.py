@@ -8,6 +8,8 @@ from tests.browser.house import House
 from tests.browser.signing import come_in, looks_well
 from tests.browser.support import Complaints, axe, shot
 
+LONG = "q" * 128  # the longest id there may be
+
 
 def create(page: Page, quota_id: str, capacity: str, rate: str) -> None:
     page.goto("/quotas")
@@ -52,6 +54,19 @@ def test_a_quota_is_made_mended_used_and_deleted_and_the_deletion_undone(
     assert house.ask("GET", "/api/quotas/walked").json()["capacity"] == 20
 
 
+def test_the_page_of_a_quota_that_somebody_deleted_says_so(
+    page: Page, house: House, complaints: Complaints
+) -> None:
+    come_in(page, house.token)
+    house.ask("POST", "/api/quotas", {"id": "brief", "capacity": 1, "refill_rate": 0})
+    page.goto("/quotas/brief")
+    expect(page.locator("#live-state.on")).to_be_visible()
+    house.ask("DELETE", "/api/quotas/brief")
+    expect(page.locator("main")).to_contain_text("no quota has the id")
+    expect(page.locator("section.live")).to_have_count(0)
+    complaints.expect(page, "404")
+
+
 def test_who_never_saw_it_finds_out_why_a_task_was_limited(page: Page, house: House) -> None:
     """Create a quota, run the task under it twice, follow the links."""
     come_in(page, house.token)
@@ -84,7 +99,8 @@ def test_a_hostile_name_is_only_a_name_on_every_page(page: Page, house: House) -
 
 
 def test_the_quota_pages_look_well_to_everybody(open_page: OpenPage, house: House) -> None:
+    house.ask("POST", "/api/quotas", {"id": LONG, "capacity": 1, "refill_rate": 1})
     for cost, name in ((0, "green"), (7, "yellow"), (9, "red")):
         house.ask("POST", "/api/quotas", {"id": name, "capacity": 10, "refill_rate": 0})
         house.ask("POST", f"/api/quotas/{name}/acquire", {"cost": cost})
-    looks_well(open_page, house, "/quotas", "/quotas/errands")
+    looks_well(open_page, house, "/quotas", "/quotas/errands", f"/quotas/{LONG}")

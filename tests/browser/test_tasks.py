@@ -40,7 +40,9 @@ def test_a_schedule_is_looked_at_before_it_is_changed_and_the_change_undone(
     page.locator("#cron summary").click()
     page.locator("#cron-cron").fill("61 * * * *")
     page.get_by_role("button", name="Show what it means").click()
-    expect(page.locator("#cron-cron-note")).to_have_text('cron "61 * * * *": minute 61 is not in 0-59')
+    expect(page.locator("#cron-cron-note")).to_have_text(
+        'Cron expression "61 * * * *": minute 61 is not in 0-59'
+    )
     expect(page.locator("#cron-cron")).to_have_value("61 * * * *")
     complaints.expect(page, "422")
     page.locator("#cron-cron").fill("*/30 9-17 * * mon-fri")

@@ -38,6 +38,7 @@ def test_the_demo_shows_what_happens_and_counts_it(place: Path) -> None:
     assert counts(ended.stdout, "fetch_weather")[0] >= 3
     assert ended.stdout.splitlines()[-1] == "✓ every tick has its trace, and all counts agree"
     assert (place / "quotaflow-data").stat().st_mode & 0o077 == 0
+    assert (place / "quotaflow-data" / "upstream-secret-key").stat().st_mode & 0o077 == 0
 
 
 def test_a_killed_demo_is_taken_up_where_it_was(place: Path) -> None:

@@ -247,6 +247,8 @@ async def test_a_rate_limit_is_given_and_left_to_the_code_again(
     page = await follow(signed_in, await do(signed_in, "/tasks/greedy", "rate", rate_limit="10/m"))
     assert "The task Greedy has its new rate limit." in page
     assert "<code>10/m</code>" in page
+    page = await follow(signed_in, await do(signed_in, "/tasks/greedy", "rate", rate_limit="0/m"))
+    assert "The task Greedy has no rate limit now." in page
     page = await follow(signed_in, await do(signed_in, "/tasks/greedy", "rate", rate_limit=""))
     assert "The task Greedy has the rate limit of its code." in page
     assert (await shown(house, "greedy"))["rate_override"] is None

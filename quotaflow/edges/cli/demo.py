@@ -29,10 +29,12 @@ from quotaflow.flow import Quotaflow
 from quotaflow.log import configure
 from quotaflow.settings import Settings, load
 from quotaflow.timing import SystemClock
+from quotaflow.upstream import vault
 
 CONFIG = Path(examples.__file__).with_name("config.toml")
 DATA_DIR = Path("quotaflow-data")
 PORT = 8000
+KEY_FILE = "upstream-secret-key"
 PROVIDER = "search_service"
 SEARCH_KEYS = [key_of(number) for number in range(3)]
 SEARCHES = 20  # of each key: enough for five minutes
@@ -78,7 +80,7 @@ async def _demo(settings: Settings, seconds: float | None) -> Tally | None:
         async with (
             WeatherService().listening() as weather,
             UpstreamService({key: Account(SEARCHES) for key in SEARCH_KEYS}).listening() as search,
-            Quotaflow.open(searching(settings, search), role="daemon") as qf,
+            Quotaflow.open(searching(sealing(settings), search), role="daemon") as qf,
             serving(qf, vitals) as url,
         ):
             os.environ |= {"WEATHER_URL": weather, "SEARCH_URL": search}
@@ -111,6 +113,19 @@ def searching(settings: Settings, url: str) -> Settings:
     """Return settings that know where the search service listens."""
     providers = tuple(replace(one, url=f"{url}/usage") for one in settings.upstream.providers)
     upstream = settings.upstream.model_copy(update={"providers": providers})
+    return settings.model_copy(update={"upstream": upstream})
+
+
+def sealing(settings: Settings) -> Settings:
+    """Return settings with what encrypts the API keys that somebody types: it lies beside the demo's data."""
+    if settings.upstream.secret_keys:
+        return settings
+    file = settings.data_dir / KEY_FILE
+    if not file.exists():
+        settings.data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
+        file.touch(mode=0o600)
+        file.write_text(vault.new_key())
+    upstream = settings.upstream.model_copy(update={"secret_key": SecretStr(file.read_text())})
     return settings.model_copy(update={"upstream": upstream})
 
 

@@ -17,6 +17,7 @@ from quotaflow.edges.http.quotas import quota_of
 from quotaflow.edges.http.shapes import CHANGES, NewOverride, NewQuota, QuotaChange, Recharge
 from quotaflow.edges.web.changes import changes_of, undo
 from quotaflow.edges.web.forms import UNKNOWN, Form, Wrong, form_of, ungrouped, wrong_of
+from quotaflow.edges.web.pace import PERIODS_S
 from quotaflow.edges.web.queries import ON_A_PAGE
 from quotaflow.edges.web.render import address, redirect, render, units
 from quotaflow.errors import Conflict, InvalidInput
@@ -27,7 +28,6 @@ DAY_S = 86_400
 DAY_US = DAY_S * MICRO
 NEAR = 1e-3  # of a rate: kept so near it is what was asked for
 NEWEST = 20  # refusals and changes shown
-PER = {"s": 1, "m": 60, "h": 3_600, "d": 86_400}  # what a person may give a rate per
 Done = tuple[str, dict[str, str]]  # what was done, in English, and its values
 
 
@@ -101,7 +101,6 @@ async def _show(request: Request, form: Form) -> Response:
         overrides=await here.flow.quotas.overrides(quota_id) if is_bucket else [],
         tasks=[row for row in await here.flow.store.list_tasks() if row.quota_name == view.quota.name],
         changes=await changes_of(here, NEWEST, "quota", "override", subject=quota_id),
-        rate=_rate_of(view.quota),
         once=f"page-{secrets.token_hex(8)}",  # sent twice it recharges once
     )  # fmt: skip
 
@@ -160,19 +159,10 @@ def _rated(form: Form) -> Form:
     if rate:
         try:
             rate.encode("ascii")  # float() would read the digits of every script, the other fields do not
-            typed["refill_rate"] = repr(float(rate) / PER[per])
+            typed["refill_rate"] = repr(float(rate) / PERIODS_S[per])
         except (ValueError, KeyError):
             raise Wrong({"rate": "rate must be a number"}) from None
     return Form(form.do, typed)
-
-
-def _rate_of(quota: Quota) -> tuple[float, str]:
-    """Return a rate as a person would give it: the first unit in which a whole number is kept as this rate."""
-    for per, seconds in PER.items():
-        count = round(quota.refill_rate * seconds)
-        if count and round(count / seconds * MICRO) == quota.refill_micro_s:
-            return count, per
-    return quota.refill_rate, "s"
 
 
 def _kept(quota: Quota, form: Form) -> tuple[str, dict[str, str]]:

@@ -17,6 +17,7 @@ from starlette.responses import RedirectResponse, Response
 from quotaflow.amounts import MICRO
 from quotaflow.edges.http.context import context_of
 from quotaflow.edges.web.assets import address_of, has_libraries
+from quotaflow.edges.web.pace import rate_of
 from quotaflow.edges.web.reader import DONE, Reader, reader_of
 from quotaflow.edges.web.words import LANGUAGES, Words
 from quotaflow.edges.web.words_zh import CHINESE
@@ -182,6 +183,7 @@ def _environment() -> Environment:
         "when": when,
         "told": told,
         "address": address,
+        "rate_of": rate_of,
         "asset": address_of,
         "has_libraries": has_libraries(),
         "languages": LANGUAGES,

@@ -14,6 +14,7 @@ from quotaflow.edges.http.problems import MalformedJson
 from quotaflow.edges.http.shapes import NewRun, TaskChange
 from quotaflow.edges.http.tasks import start
 from quotaflow.edges.web.forms import Form, Wrong
+from quotaflow.rates import NO_RATE
 from quotaflow.runs import Word
 
 ADMITTED = (Word.GRANTED, Word.WAITING)
@@ -86,6 +87,8 @@ async def _rate(here: Context, task_id: str, form: Form, actor: str) -> Done:
     view = await here.flow.tasks.set_rate(task_id, change.rate_limit, actor=actor)
     if change.rate_limit is None:
         return _told("The task {name} has the rate limit of its code.", view)
+    if view.row.rate == NO_RATE:
+        return _told("The task {name} has no rate limit now.", view)
     return _told("The task {name} has its new rate limit.", view)
 
 

@@ -63,7 +63,8 @@ async def _list(request: Request, form: Form, imported: ImportReport | None = No
         imported=imported, pools=await _pools(here), mirrors=sorted(here.flow.quotas.mirroring),
         progress=await here.flow.upstream.progress(),
         providers=[(name, name) for name in here.flow.settings.upstream.all_providers],
-        statuses=[*KeyStatus], changes=await changes_of(here, NEWEST, "upstream_key"),
+        can_encrypt=bool(here.flow.settings.upstream.secret_keys), statuses=[*KeyStatus],
+        changes=await changes_of(here, NEWEST, "upstream_key"),
     )  # fmt: skip
 
 

@@ -18,6 +18,9 @@ FRAME = {
     "The connection to the daemon is lost. What you see may be old; it refreshes by itself when the daemon is back.": (
         "与守护进程的连接已断开。当前内容可能已过时；守护进程恢复后会自动刷新。"
     ),
+    "There was no answer to what you pressed last. It may not be done: look before you press it again.": (
+        "刚才的操作没有得到应答，可能没有执行：再次点击之前请先查看。"
+    ),
     "This installation was built without its browser libraries: pages work, but do not refresh by themselves and show"
     " no charts.": "此安装未包含浏览器库：页面可用，但不会自动刷新，也不显示图表。",
     "Keyboard": "键盘快捷键",

@@ -13,7 +13,10 @@ QUOTAS = {
         "用于会用完的预算：用掉的额度在充值或新周期开始前不会恢复。"
     ),
     "Id": "id",
-    "What tasks and calls refer to. It never changes.": "任务和调用用它引用此配额，创建后不变。",
+    "What tasks and calls refer to, unless it has another name. It never changes.": (
+        "没有另起名称时，任务和调用用它引用此配额；创建后不变。"
+    ),
+    "What tasks and calls refer to; empty for the id.": "任务和调用用它引用此配额；留空则为 id。",
     "Capacity": "容量",
     "The most that can be used at once.": "一次最多可用的额度。",
     "Refill": "补充",

@@ -77,6 +77,7 @@ TASKS = {
     "The task {name} runs by its new expression.": "任务 {name} 按新的表达式运行。",
     "The task {name} has the rate limit of its code.": "任务 {name} 使用代码中的速率限制。",
     "The task {name} has its new rate limit.": "任务 {name} 的新速率限制已生效。",
+    "The task {name} has no rate limit now.": "任务 {name} 现在没有速率限制。",
     "The task {name} is paused.": "任务 {name} 已暂停。",
     "The task {name} goes on.": "任务 {name} 已恢复。",
     "The next run of the task {name} is left out.": "任务 {name} 的下一次运行将跳过。",

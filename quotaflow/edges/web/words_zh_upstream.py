@@ -21,6 +21,11 @@ UPSTREAM = {
         "由你自定；留空则使用密文的首尾字符。"
     ),
     "Secret": "密文",
+    "This daemon has no key to encrypt with, so keys are stored as env:NAME or file:/path only. To type them here, set"
+    " QUOTAFLOW_UPSTREAM__SECRET_KEY where it starts; “quotaflow upstream new-key” makes one.": (
+        "此守护进程没有加密用的密钥，因此只能以 env:NAME 或 file:/路径 的形式保存。要在此直接输入，请在其启动环境中设置"
+        " QUOTAFLOW_UPSTREAM__SECRET_KEY（quotaflow upstream new-key 可生成）。"
+    ),
     "The API key itself, or where the daemon finds it: env:NAME or file:/path. It is stored encrypted and never"
     " shown.": "API 密钥本身，或守护进程读取它的位置：env:NAME 或 file:/path。加密保存，不会显示。",
     "Add key": "添加密钥",

@@ -57,6 +57,11 @@ function connect() {
   source.addEventListener("error", lost);
 }
 
+// What was pressed may have arrived all the same: the reader looks before they press it again.
+document.addEventListener("htmx:sendError", () => { document.getElementById("undone").hidden = false; });
+document.addEventListener("htmx:timeout", () => { document.getElementById("undone").hidden = false; });
+document.addEventListener("htmx:beforeRequest", () => { document.getElementById("undone").hidden = true; });
+
 document.addEventListener("visibilitychange", () => {
   if (document.hidden) {
     source?.close();

@@ -30,7 +30,7 @@ async function fetchRegions() {
   try {
     const answer = await ask({ signal: fetching.signal });
     const text = await answer.text();
-    if (answer.redirected) location.reload(); // to where one signs in
+    if (answer.redirected || answer.status === 404) location.reload(); // to where one signs in; what is gone says so
     else if (answer.ok && !mustWait() && !fetching.signal.aborted) put(new DOMParser().parseFromString(text, "text/html"));
   } catch {
     regions.missed = true; // the stream of events finds out what is wrong, and tells the reader
