@@ -58,6 +58,7 @@ FRAME = {
     "unknown": "未知",
     "required": "必填",
     "Next page": "下一页",
+    "Nothing is recorded yet.": "还没有记录。",
     # statuses
     "waiting": "等待中",
     "running": "运行中",

@@ -3,6 +3,7 @@
 "use strict";
 
 const PLOTS = document.currentScript.dataset.plots;
+const DRAWN = "figure.chart:has(script)"; // the others say that there is nothing yet
 const HEIGHT = 180;
 const DAY_S = 86400;
 const HOUR_S = 3600;
@@ -11,6 +12,7 @@ const TIMES = [ // least distance of two marks in seconds, how a mark is written
   [HOUR_S, "{HH}:{mm}", null, null, "\n{MM}-{DD}", null, null, null, 1],
   [1, "{HH}:{mm}", null, null, "\n{MM}-{DD}", null, null, null, 1],
 ];
+const STEPS = [60, 120, 300, 600, 900, 1800, HOUR_S, 2 * HOUR_S, 3 * HOUR_S, 6 * HOUR_S, 12 * HOUR_S, DAY_S, 2 * DAY_S, 5 * DAY_S];
 const plots = new WeakMap();
 let fetched = null; // a promise: uPlot is there
 
@@ -29,6 +31,10 @@ function colour(name) {
   return getComputedStyle(document.documentElement).getPropertyValue(`--${name}`).trim();
 }
 
+function alone(plot, first, last) {
+  return plot.data[0].length > 1 ? [first, last] : [first - HOUR_S, first]; // uPlot gives a single moment 1,000 days
+}
+
 function options(figure, drawn) {
   const soft = colour("soft");
   const axis = { stroke: soft, grid: { stroke: colour("line"), width: 1 }, ticks: { stroke: colour("line") } };
@@ -38,8 +44,8 @@ function options(figure, drawn) {
     height: HEIGHT,
     legend: { show: true, live: true },
     cursor: { points: { size: 6 } },
-    axes: [{ ...axis, values: TIMES }, { ...axis, size: 60 }],
-    scales: { y: { range: (plot, low, high) => [Math.min(0, low), Math.max(1, high * 1.05)] } },
+    axes: [{ ...axis, values: TIMES, incrs: STEPS }, { ...axis, size: 60 }],
+    scales: { x: { range: alone }, y: { range: (plot, low, high) => [Math.min(0, low), Math.max(1, high * 1.05)] } },
     series: [{ value: "{YYYY}-{MM}-{DD} {HH}:{mm}" }, ...drawn.series.map((each) => ({
       label: each.label, stroke: colour(each.colour), width: 1.5, paths: bars, points: { show: false },
       fill: bars ? colour(each.colour) : undefined,
@@ -62,14 +68,14 @@ function draw(figure) {
 }
 
 async function drawAll() {
-  if (document.querySelector("figure.chart") === null) return;
+  if (document.querySelector(DRAWN) === null) return;
   try {
     await library();
   } catch {
     fetched = null; // the daemon is away; the next drawing asks again
     return;
   }
-  for (const figure of document.querySelectorAll("figure.chart")) draw(figure);
+  for (const figure of document.querySelectorAll(DRAWN)) draw(figure);
 }
 
 // What was drawn is not in the page that the server sends: changing the one into the other must leave it.
