@@ -4,6 +4,7 @@ import asyncio
 from typing import Any
 
 import pytest
+from jinja2 import Template
 
 from quotaflow.edges.cli.watchdog import BEAT_EVERY_S, FRAMES, Watchdog
 from quotaflow.edges.http.vitals import Vitals
@@ -44,6 +45,15 @@ async def test_a_block_is_told_once_while_it_goes_on_and_once_when_it_ends(
     assert begun["stack"].count(" < ") < FRAMES
     assert (ended["event"], ended["blocked_ms"]) == ("loop.back", 3500)
     assert watchdog._vitals.figures() == {"blocks": 1, "longest_s": 3.5}
+
+
+async def test_a_block_in_a_template_which_stands_in_no_module_is_told_too(
+    watchdog: Watchdog, clock: ManualClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    await clock.advance(BEAT_EVERY_S + 2)
+    Template("{{ look() }}").render(look=watchdog.look)
+    (begun,) = told(caplog)
+    assert "root (<template>:" in begun["stack"]
 
 
 async def test_each_block_is_told_and_the_longest_is_kept(

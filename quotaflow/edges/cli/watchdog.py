@@ -80,7 +80,8 @@ def watching(vitals: Vitals, clock: Clock) -> Iterator[None]:
 def stack_of(frame: FrameType | None) -> str:
     """Write the innermost calls in one line, the innermost first; below the loop it is always the same."""
     calls: list[str] = []
-    while frame is not None and frame.f_globals["__name__"] != "asyncio.runners" and len(calls) < FRAMES:
+    # Code that was made at run time, such as that of a template, stands in no module.
+    while frame is not None and frame.f_globals.get("__name__") != "asyncio.runners" and len(calls) < FRAMES:
         calls.append(f"{frame.f_code.co_qualname} ({frame.f_code.co_filename}:{frame.f_lineno})")
         frame = frame.f_back
     return " < ".join(calls)
