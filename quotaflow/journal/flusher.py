@@ -1,10 +1,12 @@
 """The flusher: oldest facts first, one SQL transaction, then the trim. Nothing leaves Redis before SQL has it.
 
 A batch that was committed and not trimmed is read again; the store ignores what it knows. A fact that SQL refuses is
-found by halving the batch and parked in dead_letters, so that it cannot hold up the others.
+found by halving the batch and parked in dead_letters, so that it cannot hold up the others. A batch for which SQL was
+too slow is tried again at half its size, or it would be too slow for ever.
 """
 
 import asyncio
+import itertools
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
@@ -20,6 +22,7 @@ from quotaflow.timing import Clock, raise_if_cancelled
 log = get_logger(room="journal")
 
 PAGE = 64  # entries per read; an entry holds up to 256 facts
+FULL = PAGE * 256  # facts in a page at most
 GATHER_S = 0.02  # a partial batch waits this long for company
 GIVE_WAY = (
     10  # times that long at most, it also lets runs start that are waiting to: they are late, facts are safe
@@ -74,6 +77,12 @@ def portion_of(entries: Sequence[Entry]) -> Portion | None:
     )
 
 
+def head_of(entries: Sequence[Entry], most: int) -> Sequence[Entry]:
+    """Return the first entries with so many facts at most; at least one, as an entry is never split."""
+    sizes = itertools.accumulate(len(fields) for _, fields in entries)
+    return entries[: max(1, sum(size <= most for size in sizes))]
+
+
 class Flusher:
     """Empties the stream into the store."""
 
@@ -104,6 +113,7 @@ class Flusher:
         self._one_at_a_time = asyncio.Lock()
         self.flushed = 0
         self.dead = 0
+        self._most = FULL
         self.failing_since_s: float | None = None
 
     async def run(self, may_flush: Callable[[], bool]) -> None:
@@ -132,7 +142,9 @@ class Flusher:
             try:
                 await self._store(portion.facts)
                 self.failing_since_s = None
+                self._most = min(FULL, self._most * 2)
             except Unavailable:
+                self._most = max(1, len(portion.facts) // 2)
                 self.failing_since_s = self.failing_since_s or self._clock.mono_s()
                 raise
             await (trim or self._trim)(portion)
@@ -172,7 +184,7 @@ class Flusher:
             if len(page) < PAGE:
                 break
             start = "(" + page[-1][0]
-        return portion_of(entries)
+        return portion_of(head_of(entries, self._most))
 
     async def _wait_for_facts(self) -> None:
         async with asyncio.timeout(READ_S):

@@ -27,6 +27,7 @@ class Line:
     def __init__(self, bench: Bench, store: Store, reader: Any, batch: int) -> None:
         self.bench, self.store = bench, store
         self.write_error: Exception | None = None
+        self.most = 1_000_000  # facts in a batch for which this SQL is fast enough
         self.trim_error: Exception | None = None
         self.written: list[int] = []
         self.flusher = Flusher(reader, keys.JOURNAL, self.write, self.trim, SystemClock(), batch=batch)
@@ -34,6 +35,8 @@ class Line:
     async def write(self, batch: Batch) -> None:
         if self.write_error:
             raise self.write_error
+        if len(batch.closed) > self.most:
+            raise Unavailable("SQL is too slow")
         await self.store.write_batch(batch)
         self.written.append(len(batch.opened) + len(batch.closed))
 
@@ -165,6 +168,22 @@ async def test_a_batch_takes_whole_entries_until_it_is_full(line: Line) -> None:
     await line.flusher.flush_once()
     assert line.written == [400], "one page of entries at a time; an entry is never split"
     assert await line.left() == 0
+
+
+async def test_a_sql_that_is_too_slow_for_a_batch_gets_smaller_ones_until_it_keeps_up(line: Line) -> None:
+    for first in range(0, 400, 10):
+        await line.bench.admission.record([fact(f"r{first + n}") for n in range(10)])
+    line.most = 60
+    for _ in range(3):  # 400, 200 and 100 at once are too many
+        with pytest.raises(Unavailable, match="too slow"):
+            await line.flusher.flush_once()
+    await line.flusher.flush_once()
+    assert line.written == [50]
+    line.most = 400
+    await line.flusher.drain()
+    assert line.written == [50, 100, 200, 50], "and as many as before when it does"
+    assert await line.left() == 0
+    assert len(await line.runs()) == 400
 
 
 async def test_it_wakes_up_for_new_facts_and_tells_how_old_the_oldest_is(line: Line) -> None:
