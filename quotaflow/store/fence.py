@@ -4,10 +4,10 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 
-from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from quotaflow.errors import Recovering
+from quotaflow.store import postgres
 from quotaflow.store.engine import Database
 from quotaflow.store.locks import Lock, lock
 from quotaflow.timing import to_the_end
@@ -50,6 +50,6 @@ async def _beat(connection: AsyncConnection, deadline_s: float, over: asyncio.Ev
     """Show the server that we live: it ends a transaction in which nobody stirs."""
     while not over.is_set():
         async with asyncio.timeout(deadline_s):
-            await connection.execute(text("SELECT 1"))
+            await postgres.stir(connection, deadline_s * postgres.SILENT)
         with suppress(TimeoutError):
             await asyncio.wait_for(over.wait(), deadline_s / BEATS)

@@ -1,12 +1,16 @@
 """PostgreSQL: one pool; the server itself gives up when we do, and a commit means that it is on disk."""
 
-from sqlalchemy import URL, text
+from typing import Any
+
+from sqlalchemy import URL, event, text
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
 from quotaflow.errors import ConfigError
 
 CONNECTIONS = 8
 SILENT = 0.4  # of the deadline: how long a transaction may wait for its client
+WHOLE = 1.2  # of the deadline: how long it may take in all; by then we have given it up ourselves
+ENDS_FROM = 17  # the first PostgreSQL that ends a transaction in whatever state its client is frozen
 
 _DURABLE = ("on", "remote_apply")
 
@@ -24,7 +28,7 @@ def engine(url: URL, deadline_s: float) -> AsyncEngine:
         "idle_in_transaction_session_timeout": f"{int(deadline_s * SILENT * 1000)}",
     }
     try:
-        return create_async_engine(
+        made = create_async_engine(
             url,
             pool_size=CONNECTIONS,
             max_overflow=0,
@@ -34,6 +38,18 @@ def engine(url: URL, deadline_s: float) -> AsyncEngine:
         )
     except ModuleNotFoundError as error:
         raise ConfigError("store.url names PostgreSQL; install quotaflow[postgres]") from error
+
+    @event.listens_for(made.sync_engine, "connect")
+    def limit(connection: Any, _record: object) -> None:
+        connection.run_async(lambda driver: _limit(driver, round(deadline_s * WHOLE * 1000)))
+
+    return made
+
+
+async def _limit(driver: Any, ms: int) -> None:
+    # Who is frozen between two messages of one statement counts as active: the timeouts above do not see it.
+    if driver.get_server_version().major >= ENDS_FROM:
+        await driver.execute(f"SET transaction_timeout = {ms}")
 
 
 async def check_durable(connection: AsyncConnection) -> None:
@@ -47,5 +63,19 @@ async def check_durable(connection: AsyncConnection) -> None:
 
 
 async def allow(connection: AsyncConnection, seconds: float) -> None:
-    """Give the statements of this transaction another time than the pool's."""
+    """Give this transaction and its statements another time than the pool's."""
     await connection.execute(text(f"SET LOCAL statement_timeout = {int(seconds * 1000)}"))
+    await stir(connection, seconds)
+
+
+async def stir(connection: AsyncConnection, seconds: float) -> None:
+    """Show the server that we live, and let it end this transaction when that is not shown again in time.
+
+    Before PostgreSQL 17 that is `idle_in_transaction_session_timeout` alone.
+    """
+    if (connection.dialect.server_version_info or ()) >= (ENDS_FROM,):
+        again = "SELECT set_config(name, '0', true), set_config(name, :ms, true)"  # only from 0 does it count anew
+        name = " FROM (VALUES ('transaction_timeout')) AS setting (name)"
+        await connection.execute(text(again + name), {"ms": str(round(seconds * 1000))})
+    else:
+        await connection.execute(text("SELECT 1"))

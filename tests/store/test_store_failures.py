@@ -19,6 +19,8 @@ from quotaflow.records import Batch
 from quotaflow.store import Store, sqlite
 from quotaflow.store import metrics as metrics_room
 from quotaflow.store.engine import Database
+from quotaflow.store.locks import Lock, lock
+from quotaflow.store.postgres import allow, stir
 from tests.servers import PATIENCE_S
 from tests.store.rows import claim, cut_off_all_others, dump, ended, metrics
 from tests.stores import sqlite_url
@@ -50,6 +52,27 @@ async def test_a_locked_database_is_unavailable_at_the_deadline_and_works_afterw
             await store.insert_quota(QUOTA)
         assert time.monotonic() - start < 4
     assert await store.insert_quota(QUOTA) == QUOTA
+    await store.close()
+
+
+@pytest.mark.parametrize("beats", [False, True])
+async def test_who_is_frozen_in_the_middle_of_a_statement_holds_nobody_up_for_long(
+    postgres: str, *, beats: bool
+) -> None:
+    """Neither a writer, nor the holder of the fence, who may take long in all, but not from beat to beat."""
+    store = await Store.open(postgres, deadline_s=PATIENCE_S)
+    frozen = await Database.open(postgres, deadline_s=0.5)
+    async with frozen._writer.connect() as connection:
+        if beats:
+            await allow(connection, PATIENCE_S * 10)
+            for _ in range(2):
+                await stir(connection, 0.5)
+        await lock(connection, Lock.JOURNAL)
+        driver: Any = (await connection.get_raw_connection()).driver_connection
+        await driver.prepare("SELECT $1::int")  # and now the server waits to be told the value
+        await store.wait_for_writers()
+        await connection.invalidate()
+    await frozen.close()
     await store.close()
 
 
