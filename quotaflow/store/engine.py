@@ -23,8 +23,10 @@ class Database:
         self.where = url.set(password=None, query={}).render_as_string()  # a query may carry a password too
         if self.is_postgres:
             self._writer = self._reader = postgres.engine(url, deadline_s)
+            self._broken: tuple[type[Exception], ...] = (*BROKEN, *postgres.broken())
         else:
             self._writer, self._reader = sqlite.engines(url, deadline_s)
+            self._broken = BROKEN
         self._engines = {self._writer, self._reader}
         self._made: set[Any] = set()
         for engine in self._engines:
@@ -69,7 +71,7 @@ class Database:
                     await postgres.allow(connection, own_deadline_s)
                 with nullcontext() if self.is_postgres else sqlite.interrupted_after(connection, deadline_s):
                     yield connection
-        except BROKEN as error:
+        except self._broken as error:
             explained = explain(error, where=self.where, deadline_s=deadline_s)
             if explained is None:
                 raise

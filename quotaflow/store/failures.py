@@ -19,6 +19,7 @@ BROKEN = (SQLAlchemyError, OSError, UnicodeError, OverflowError)
 
 # SQLSTATE classes: connection, login, no such database, deadlock, resources, not now, operator, system.
 _AWAY = ("08", "28", "3D", "40", "53", "55", "57", "58")
+_CONNECTION = "08000"  # of a driver's error without a state: it lost the connection
 _READ_ONLY = "25006"  # a failover left us on a replica
 _BAD_VALUE = ("22", "23")
 _OURS = (IntegrityError, ProgrammingError, NotSupportedError)
@@ -32,6 +33,8 @@ def explain(error: BaseException, *, where: str, deadline_s: float) -> Quotaflow
         return Unavailable(f"cannot reach {where}: {_line(error)}")
     if isinstance(error, DBAPIError):
         return _explain_driver(error, where)
+    if not isinstance(error, BROKEN):
+        return _explain_state(getattr(error, "sqlstate", None) or _CONNECTION, _line(error), where)
     value = error.orig if isinstance(error, StatementError) else error
     if isinstance(value, UnicodeError | OverflowError | LookupError | TypeError):
         return InvalidInput(f"SQL cannot hold this value: {_line(error)}")

@@ -41,15 +41,19 @@ def engine(url: URL, deadline_s: float) -> AsyncEngine:
 
     @event.listens_for(made.sync_engine, "connect")
     def limit(connection: Any, _record: object) -> None:
-        connection.run_async(lambda driver: _limit(driver, round(deadline_s * WHOLE * 1000)))
+        # Who is frozen between two messages of one statement counts as active: the timeouts above do not see it.
+        if connection.driver_connection.get_server_version().major >= ENDS_FROM:
+            setting = f"SET transaction_timeout = {round(deadline_s * WHOLE * 1000)}"
+            connection.run_async(lambda driver: driver.execute(setting))
 
     return made
 
 
-async def _limit(driver: Any, ms: int) -> None:
-    # Who is frozen between two messages of one statement counts as active: the timeouts above do not see it.
-    if driver.get_server_version().major >= ENDS_FROM:
-        await driver.execute(f"SET transaction_timeout = {ms}")
+def broken() -> tuple[type[Exception], ...]:
+    """Return the driver's errors that SQLAlchemy lets through while it makes a connection."""
+    import asyncpg  # noqa: PLC0415  SQLite does without
+
+    return asyncpg.PostgresError, asyncpg.InterfaceError
 
 
 async def check_durable(connection: AsyncConnection) -> None:
@@ -74,8 +78,7 @@ async def stir(connection: AsyncConnection, seconds: float) -> None:
     Before PostgreSQL 17 that is `idle_in_transaction_session_timeout` alone.
     """
     if (connection.dialect.server_version_info or ()) >= (ENDS_FROM,):
-        again = "SELECT set_config(name, '0', true), set_config(name, :ms, true)"  # only from 0 does it count anew
-        name = " FROM (VALUES ('transaction_timeout')) AS setting (name)"
-        await connection.execute(text(again + name), {"ms": str(round(seconds * 1000))})
+        stop, anew = (f"set_config('transaction_timeout', {value}, true)" for value in ("'0'", ":ms"))
+        await connection.execute(text(f"SELECT {stop}, {anew}"), {"ms": str(round(seconds * 1000))})
     else:
         await connection.execute(text("SELECT 1"))

@@ -46,11 +46,11 @@ class House:
         made: dict[str, Any] = answer.json()
         return made
 
-    async def plenty(self, quota_id: str = "plenty", capacity: float = 1000) -> None:
-        """Make sure that the quota exists, and is full."""
-        if (await self.client.get(f"/api/quotas/{quota_id}")).status_code == 404:
-            await self.quota(quota_id, capacity=capacity, refill_rate=0)
-        await self.client.post(f"/api/quotas/{quota_id}/refill")
+    async def plenty(self) -> None:
+        """Make sure that the quota plenty exists, and is full."""
+        if (await self.client.get("/api/quotas/plenty")).status_code == 404:
+            await self.quota("plenty", capacity=1000, refill_rate=0)
+        await self.client.post("/api/quotas/plenty/refill")
 
     async def token(self, **terms: Any) -> tuple[dict[str, Any], dict[str, str]]:
         """Make an access token of 100 units over HTTP; return it, and the header of who has it."""

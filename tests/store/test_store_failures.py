@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import make_url, text
+from sqlalchemy import event, make_url, text
 from sqlalchemy.exc import PendingRollbackError, ProgrammingError, StatementError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -234,6 +234,22 @@ async def test_a_server_that_goes_away_in_the_middle_loses_the_batch_and_is_foun
     await store.write_batch(batch)
     assert (await store.counts()).traces == {Status.RUNNING: 1}
     await store.close()
+
+
+async def test_a_connection_that_breaks_while_it_is_made_is_unavailable(postgres: str) -> None:
+    store = await Store.open(postgres, deadline_s=PATIENCE_S)
+    engine = store._database._writer
+    await engine.dispose()
+    event.listen(engine.sync_engine, "connect", _cut, insert=True)  # before it is told what its limits are
+    with pytest.raises(Unavailable, match="closed"):
+        await store.insert_quota(QUOTA)
+    event.remove(engine.sync_engine, "connect", _cut)
+    assert await store.insert_quota(QUOTA) == QUOTA
+    await store.close()
+
+
+def _cut(connection: Any, _record: object) -> None:
+    connection.driver_connection.terminate()
 
 
 async def test_connections_that_died_while_idle_are_replaced_unnoticed(postgres: str) -> None:

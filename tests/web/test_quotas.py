@@ -218,7 +218,7 @@ async def test_a_rate_comes_back_as_it_was_given(
     page = (await signed_in.get(at(f"paced_{rate}{per}"))).text
     assert re.search(rf'id="edit-rate"[^>]* value="{re.escape(shown)}"', page)
     period = {"s": "second", "m": "minute", "h": "hour", "d": "day"}["m" if rate == "0.5" else per]
-    assert f'<span class="pace">{shown} / {period}</span>' in page
+    assert f'<span class="rate">{shown} / {period}</span>' in page
 
 
 async def test_a_rate_that_cannot_be_kept_exactly_says_as_what_it_is_kept(

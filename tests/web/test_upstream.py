@@ -14,7 +14,7 @@ from quotaflow.edges.web.queries import ON_A_PAGE
 from quotaflow.examples.upstream_service import Behaviour
 from quotaflow.limiter import keys
 from quotaflow.limiter.board import RefreshBoard
-from tests.http.house import held, until
+from tests.http.house import House, held, until
 from tests.http.upstream import UpstreamHouse, upstream_house
 from tests.servers import ValkeyProcess
 
@@ -123,6 +123,14 @@ async def test_a_reference_that_leads_nowhere_is_said_beside_the_secret(
     assert "Secret is missing" in page
     answer = await signed_in.post(PATH, data={"do": "add", "provider": "tavily", "secret": ""}, headers=ZH)
     assert "缺少密文" in answer.text
+
+
+async def test_where_nothing_can_be_encrypted_the_page_says_so_beforehand(
+    house: UpstreamHouse, fresh: House, signed_in: httpx.AsyncClient
+) -> None:
+    said = "This daemon has no key to encrypt with"
+    assert said in (await fresh.client.get(PATH)).text
+    assert said not in (await signed_in.get(PATH)).text
 
 
 async def test_many_are_imported_and_rows_that_cannot_be_are_told(

@@ -17,8 +17,8 @@ from quotaflow.edges.http.quotas import quota_of
 from quotaflow.edges.http.shapes import CHANGES, NewOverride, NewQuota, QuotaChange, Recharge
 from quotaflow.edges.web.changes import changes_of, undo
 from quotaflow.edges.web.forms import UNKNOWN, Form, Wrong, form_of, ungrouped, wrong_of
-from quotaflow.edges.web.pace import PERIODS_S
 from quotaflow.edges.web.queries import ON_A_PAGE
+from quotaflow.edges.web.refill import PERIODS_S
 from quotaflow.edges.web.render import address, redirect, render, units
 from quotaflow.errors import Conflict, InvalidInput
 from quotaflow.model import Quota, QuotaKind, needed_fields

@@ -17,8 +17,8 @@ from starlette.responses import RedirectResponse, Response
 from quotaflow.amounts import MICRO
 from quotaflow.edges.http.context import context_of
 from quotaflow.edges.web.assets import address_of, has_libraries
-from quotaflow.edges.web.pace import rate_of
 from quotaflow.edges.web.reader import DONE, Reader, reader_of
+from quotaflow.edges.web.refill import rate_of
 from quotaflow.edges.web.words import LANGUAGES, Words
 from quotaflow.edges.web.words_zh import CHINESE
 from quotaflow.timing import iso, us_of

@@ -1,9 +1,10 @@
 """Rates as people give them: so many units a second, a minute, an hour or a day. Pure."""
 
+from quotaflow import rates
 from quotaflow.amounts import MICRO
 from quotaflow.model import Override, Quota
 
-PERIODS_S = {"s": 1, "m": 60, "h": 3_600, "d": 86_400}
+PERIODS_S = {**rates.PERIODS_S, "d": 86_400}
 
 
 def rate_of(of: Quota | Override) -> tuple[float, str]:
