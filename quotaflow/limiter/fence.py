@@ -12,33 +12,23 @@ import random
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
-from redis.exceptions import (
-    ClusterDownError,
-    MasterDownError,
-    NoScriptError,
-    OutOfMemoryError,
-    ReadOnlyError,
-    RedisError,
-    ResponseError,
-)
-from redis.exceptions import ConnectionError as RedisConnectionError
-from redis.exceptions import TimeoutError as RedisTimeoutError
+from hiredis import ReplyError
+from redis.exceptions import RedisError
 
 from quotaflow.errors import Conflict, QuotaflowError, Recovering, Unavailable
 from quotaflow.limiter import keys
 from quotaflow.limiter.client import Client, reaching
 from quotaflow.limiter.incarnation import Incarnation, Incarnations
 from quotaflow.limiter.scripts import Script, assemble_all
-from quotaflow.limiter.wire import Wire
+from quotaflow.limiter.wire import Lost, Wire
 from quotaflow.log import Event, get_logger
 from quotaflow.timing import raise_if_cancelled
 
 log = get_logger(room="limiter")
 
-# Answers of a server that is there and cannot serve now. redis-py has classes for some and strips their prefix.
-_REFUSALS = (OutOfMemoryError, ReadOnlyError, MasterDownError, ClusterDownError)
 LONGEST_PAUSE_S = 0.5  # between looks at a Redis that is away: back within 2 s of its return, with jitter
-_REFUSAL_WORDS = ("OOM", "MISCONF", "READONLY", "BUSY", "NOREPLICAS")
+# How a server begins that is there and cannot serve now.
+_REFUSALS = ("OOM", "MISCONF", "READONLY", "BUSY", "NOREPLICAS", "LOADING", "MASTERDOWN", "CLUSTERDOWN")
 
 
 # Bring Redis up to SQL with the scripts of the new incarnation; ends by writing the marker.
@@ -104,8 +94,7 @@ class Fence:
                 for last_try in (False, True):
                     try:
                         return await self._run_when_ready(name, script_keys, args)
-                    except (RedisConnectionError, RedisTimeoutError) as error:
-                        await self._wire.close()  # the idle ones have likely died with it
+                    except Lost as error:
                         if last_try:
                             raise Unavailable(f"Redis connection failed: {error}") from error
         except TimeoutError:
@@ -126,21 +115,20 @@ class Fence:
                 await self._ready.wait()
             try:
                 return await self._send(name, script_keys, args)
-            except NoScriptError as error:
+            except _NoScriptError as error:
                 self.lose(str(error))
             except _FencedError as error:
                 self._doubted = self.number
                 self.lose(str(error))
 
     async def _send(self, name: str, script_keys: Sequence[str], args: Sequence[str]) -> Any:
-        connection = await self._wire.take()
+        link = self._wire.current() or await self._wire.link()
         if not self._ready.is_set():  # the new connection found another server
-            self._wire.put(connection)
-            raise NoScriptError("another server answers")
+            raise _NoScriptError("another server answers")
         try:
-            return await self._wire.evalsha(connection, self._scripts[name].sha, script_keys, args)
-        except ResponseError as error:
-            raise _translate(name, error) from error
+            return await link.evalsha(self._scripts[name].sha, script_keys, args)
+        except ReplyError as error:
+            raise _translate(name, str(error)) from error
 
     async def serve(self, recover: Recover) -> None:
         """Make Redis ready, now and after every loss. Runs until cancelled."""
@@ -222,16 +210,19 @@ class Fence:
         log.info(Event.FENCE_RECOVERED, incarnation=number)
 
 
+class _NoScriptError(Exception):
+    """This Redis does not know the text."""
+
+
 class _FencedError(Exception):
     """The marker says that this text belongs to another life of Redis."""
 
 
-def _translate(name: str, error: ResponseError) -> Exception:
-    text = str(error)
-    if isinstance(error, NoScriptError):
-        return error
+def _translate(name: str, text: str) -> Exception:
+    if text.startswith("NOSCRIPT"):
+        return _NoScriptError(text)
     if text.startswith("FENCED"):
         return _FencedError(text)
-    if isinstance(error, _REFUSALS) or text.startswith(_REFUSAL_WORDS):
+    if text.startswith(_REFUSALS):
         return Unavailable(f"Redis refuses to work: {text}")
     return QuotaflowError(f"script {name} failed: {text}")

@@ -1,18 +1,17 @@
 """Many callers, few calls, and everybody gets an answer of their own."""
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import Any
+from unittest.mock import patch
 
 import pytest
-from redis.exceptions import ConnectionError as RedisConnectionError
 
 from quotaflow.amounts import MICRO
 from quotaflow.errors import Unavailable
-from quotaflow.limiter import keys
+from quotaflow.limiter import keys, wire
 from quotaflow.limiter.turns import BATCH, MOST_WAITING
-from quotaflow.limiter.wire import Wire
+from quotaflow.limiter.wire import Link
 from quotaflow.model import Decision, Override, Reason, make_quota
 from tests.limiter.conftest import Bench, bench_on
 from tests.servers import ValkeyProcess
@@ -99,31 +98,27 @@ async def test_what_was_granted_to_callers_who_left_is_given_back(bench: Bench) 
     assert await remaining(bench) + kept == 100
 
 
-class LossyWire(Wire):
-    """Loses the reply of a call after the server has done its work."""
+class LossyLink(Link):
+    """Dies when replies come, after the server has done its work."""
 
     lose = 0
 
-    async def evalsha(
-        self, connection: Any, sha: str, script_keys: Sequence[str], args: Sequence[str]
-    ) -> Any:
-        reply = await super().evalsha(connection, sha, script_keys, args)
-        if self.lose:
-            self.lose -= 1
-            raise RedisConnectionError("the reply was lost")
-        return reply
+    def data_received(self, data: bytes) -> None:
+        if LossyLink.lose:
+            LossyLink.lose -= 1
+            self.abort()
+        else:
+            super().data_received(data)
 
 
 @asynccontextmanager
 async def losing(bench: Bench, times: int) -> AsyncIterator[None]:
     """Lose this many replies while the block runs."""
-    lossy = LossyWire(bench.client)
-    lossy.lose = times
-    bench.fence._wire = lossy
-    yield
-    await bench.batcher.drain()  # units of a failed batch go back over this wire, behind its callers
-    bench.fence._wire = bench.wire
-    await lossy.close()
+    with patch.object(wire, "Link", LossyLink):
+        await bench.wire.close()
+        LossyLink.lose = times
+        yield
+        await bench.batcher.drain()  # units of a failed batch go back over this link, behind its callers
 
 
 async def test_a_batch_whose_reply_was_lost_is_answered_again_and_charged_once(bench: Bench) -> None:
