@@ -109,7 +109,7 @@ local function open_for(item)
   end
   local quota = open_quota(item.quota_key)
   local more = redis.call('HMGET', item.quota_key, 'max_concurrent', 'waiting')
-  local bucket = open_bucket(quota, item.quota_key, '', redis.call('GET', item.level_key), now)
+  local bucket = open_bucket(quota, item.level_key, redis.call('GET', item.level_key), now)
   redis.call('XLEN', item.refused_key)
   bucket.item, bucket.max_concurrent, bucket.line, bucket.short = item, whole(more[1]), whole(more[2]) or 0, 0
   if waiting_count == 0 then bucket.line = 0 end -- a quota that runs were moved away from keeps their places
@@ -254,7 +254,8 @@ local function look(item)
   if item.quota == 'no' or item.paid then return 'granted', now end
   if item.prepaid then return look_prepaid(item) end
   local bucket = buckets[item.quota_key]
-  local word, quota = verdict(bucket, item.cost), bucket.quota
+  local quota = bucket.quota
+  local word = verdict(quota, bucket.capacity, bucket.level, item.cost)
   local waits = item.until_us > now
   if word == 'granted' and not (waits and not item.in_line and bucket.line > 0) then return word, now end
   if word == 'missing' or word == 'disabled' then
@@ -264,7 +265,7 @@ local function look(item)
     end
     return word, 0
   end
-  local retry = wait_for(bucket, item.cost, now)
+  local retry = wait_for(item.cost, bucket.capacity, bucket.rate, bucket.level, bucket.at, now)
   local due = waits and word ~= 'impossible' and units_due(item, bucket, retry)
   if due and due <= item.until_us then return 'waiting', due, 'limited' end
   if word == 'granted' then return word, now end
@@ -412,7 +413,7 @@ for task, state in pairs(cursors) do
   if state.paced then redis.call('HSET', task, 'rate_free', digits(state.free) .. ' ' .. digits(state.interval)) end
 end
 for quota_key, bucket in pairs(buckets) do
-  if bucket.taken or bucket.jumped then save_bucket(bucket, bucket.item.level_key, -1) end
+  if bucket.taken or bucket.jumped then save_level(bucket.quota, bucket.item.level_key, bucket.level, bucket.at, -1) end
   if bucket.line_moved then redis.call('HSET', quota_key, 'waiting', digits(bucket.line)) end
   note_decisions(quota_key, bucket.item.refused_key, bucket.quota, now)
 end

@@ -78,7 +78,7 @@ for number = 1, buckets_count do
   local key = first_bucket + (number - 1) * 3
   local quota = open_quota(KEYS[key])
   redis.call('XLEN', KEYS[key + 2])
-  holders[allowances_count + number] = open_bucket(quota, KEYS[key], '', redis.call('GET', KEYS[key + 1]), now)
+  holders[allowances_count + number] = open_bucket(quota, KEYS[key + 1], redis.call('GET', KEYS[key + 1]), now)
 end
 redis.call('XLEN', KEYS[2])
 redis.call('ZCARD', KEYS[4])
@@ -93,14 +93,15 @@ end
 
 local function says(part)
   if part.slot <= allowances_count then return allows(holders[part.slot], part.cost, now) end
-  return verdict(holders[part.slot], part.cost)
+  local bucket = holders[part.slot]
+  return verdict(bucket.quota, bucket.capacity, bucket.level, part.cost)
 end
 
 local function wait_of(part, word)
   if word ~= 'limited' then return word == 'granted' and 0 or -1 end
-  local holder = holders[part.slot]
-  if part.slot <= allowances_count then return wait_for(holder.pace, A_REQUEST, now) end
-  return wait_for(holder, part.cost, now)
+  local holder, cost = holders[part.slot], part.cost
+  if part.slot <= allowances_count then holder, cost = holder.pace, A_REQUEST end
+  return wait_for(cost, holder.capacity, holder.rate, holder.level, holder.at, now)
 end
 
 -- What is hardest to overcome decides; of two waits the longer one; if all is granted, the first part speaks.
@@ -198,7 +199,7 @@ for number = 1, allowances_count do
 end
 for number = 1, buckets_count do
   local key, bucket = first_bucket + (number - 1) * 3, holders[allowances_count + number]
-  if bucket.taken or bucket.jumped then save_bucket(bucket, KEYS[key + 1], -1) end
+  if bucket.taken or bucket.jumped then save_level(bucket.quota, KEYS[key + 1], bucket.level, bucket.at, -1) end
   note_decisions(KEYS[key], KEYS[key + 2], bucket.quota, now)
 end
 for _, item in ipairs(items) do

@@ -25,11 +25,10 @@ local in_force = whole(redis.call('HGET', KEYS[3], 'version') or '0')
 if in_force > version then return 0 end
 local quota = open_quota(KEYS[3])
 local stored = redis.call('GET', KEYS[4])
-if quota.capacity and (stored or capacity > quota.capacity) then
+if quota.known and (stored or capacity > quota.capacity) then
   -- A level that is missing was full at the old size: it must not now mean full at the new one.
-  local bucket = open_bucket(quota, KEYS[3], '', stored, now)
-  bucket.level = math.min(bucket.level, capacity)
-  save_bucket(bucket, KEYS[4], -1)
+  local bucket = open_bucket(quota, KEYS[4], stored, now)
+  save_level(quota, KEYS[4], math.min(bucket.level, capacity), bucket.at, -1)
 end
 redis.call('HSET', KEYS[3], 'name', ARGV[2], 'capacity', digits(capacity), 'refill_rate', digits(rate),
   'enabled', ARGV[5] == '1' and '1' or '0', 'version', digits(version))

@@ -63,5 +63,5 @@ local function save_allowance(it)
   else
     redis.call('HSET', it.key, 'allowed', allowed)
   end
-  if it.pace then redis.call('HSET', it.key, 'pace', level_text(it.pace)) end
+  if it.pace then redis.call('HSET', it.key, 'pace', level_text(it.pace.level, it.pace.at)) end
 end

@@ -1,6 +1,6 @@
 -- Write down what was decided on a quota: its counters, and one line for the refusals of this call.
 local function note_decisions(quota_key, refused_key, quota, now)
-  if not quota.capacity then return end
+  if not quota.known then return end
   if quota.jumps > 0 then redis.call('HINCRBY', quota_key, 'clock_jumps', digits(quota.jumps)) end
   if quota.allowed > 0 then redis.call('HINCRBY', quota_key, 'allowed', digits(quota.allowed)) end
   if quota.limited > 0 then
@@ -14,6 +14,6 @@ end
 -- The same for an allowance, which keeps `allowed` itself.
 local function note_refused(it, refused_key, now)
   if not it.seq or it.limited == 0 then return end
-  local refusals = { capacity = 1, jumps = 0, allowed = 0, limited = it.limited, word = it.word, retry = it.retry }
+  local refusals = { known = true, jumps = 0, allowed = 0, limited = it.limited, word = it.word, retry = it.retry }
   note_decisions(it.key, refused_key, refusals, now)
 end

@@ -58,7 +58,7 @@ class Batcher(Turns[Wants, Decision]):
             self._landed(lane)
             raise
         self._landed(lane)
-        return layout.decisions(str(reply), 1)[0]
+        return layout.decisions(str(reply))[0]
 
     def _new_lane(self) -> str:
         """Name a lane: a key where its last reply is kept. One whose answer nobody heard expires."""
@@ -88,7 +88,7 @@ class Batcher(Turns[Wants, Decision]):
         finally:
             self._landed(lane)  # before anybody is answered: who then asks again finds the lane free
         gone: list[Wants] = []
-        for (wants, _, answer), decision in zip(batch, layout.decisions(str(reply), len(batch)), strict=True):
+        for (wants, _, answer), decision in zip(batch, layout.decisions(str(reply)), strict=True):
             if not answer.done():
                 answer.set_result(decision)
             elif decision.allowed:
@@ -101,7 +101,7 @@ class Batcher(Turns[Wants, Decision]):
         reply = await self._insist("acquire", script_keys, args, len(asked))
         if reply is None:
             return
-        decisions = lay_out(asked).decisions(str(reply), len(asked))
+        decisions = lay_out(asked).decisions(str(reply))
         taken = [wants for wants, decision in zip(asked, decisions, strict=True) if decision.allowed]
         if taken:
             await self._return(taken)
@@ -111,6 +111,6 @@ class Batcher(Turns[Wants, Decision]):
         for wants in gone:
             for quota_id, key, cost in wants:
                 script_keys += (bucket_keys(quota_id)[0], level_key(quota_id, key))
-                args += (keys.encode_id(key), str(cost))
+                args.append(str(cost))
         if await self._insist("release", script_keys, args, len(gone)) is not None:
             self.returned += len(gone)

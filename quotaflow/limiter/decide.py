@@ -4,7 +4,7 @@ Callers who ask one bucket for the same cost share a request, unless somebody as
 between: arrival order is kept.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from functools import lru_cache
 from typing import NamedTuple, cast
 
@@ -38,12 +38,9 @@ class Layout(NamedTuple):
         """Return KEYS."""
         found = [keys.MARKER, lane]
         for quota_id in self.quotas:
-            quota_key, _, refused_key = bucket_keys(quota_id)
-            found += (quota_key, refused_key)
-        if len(self.quotas) > 1:
-            return found + [level_key(quota_id, key) for quota_id, key in self.buckets]
-        level = bucket_keys(quota_id)[1]
-        return found + [f"{level}:{keys.encode_id(key)}" if key else level for _, key in self.buckets]
+            quota, _, refused = bucket_keys(quota_id)
+            found += (quota, refused)
+        return found + [level_key(quota_id, key) for quota_id, key in self.buckets]
 
     def args(self, batch_id: str) -> list[str]:
         """Return ARGV."""
@@ -51,83 +48,118 @@ class Layout(NamedTuple):
         owners = (
             "1" if len(quotas) == 1 else " ".join([str(quotas[quota_id]) for quota_id, _ in self.buckets])
         )
-        return [batch_id, owners, self._same_of_all() or self._asked()]
+        asked = [several or f"{len(callers)} {slot} {cost}" for callers, slot, cost, several in self.requests]
+        return [batch_id, owners, " ".join(asked)]
 
-    def _same_of_all(self) -> str:
-        """Return the cost, if one caller asks each bucket for the same; else nothing."""
-        costs = {several or cost if len(callers) == 1 else "" for callers, _, cost, several in self.requests}
-        cost = costs.pop()
-        same = not costs and isinstance(cost, int) and len(self.requests) == len(self.buckets)
-        return str(cost) if same else ""
-
-    def _asked(self) -> str:
-        return " ".join(
-            [several or f"{len(callers)} {slot} {cost}" for callers, slot, cost, several in self.requests]
-        )
-
-    def decisions(self, reply: str, count: int) -> list[Decision]:
-        """Read the reply: a decision for each of the `count` callers."""
+    def decisions(self, reply: str) -> list[Decision]:
+        """Read the reply: a decision for each caller."""
         names = [quota_id for quota_id, _ in self.buckets]
-        found = cast("list[Decision]", [None] * count)  # every place is filled below
-        words = iter(reply.split(" "))
-        for (callers, _, cost, _), granted, word, bucket, level, retry, reset in zip(
-            self.requests, words, words, words, words, words, words, strict=True
+        told, others = _read(reply)
+        found = cast("list[Decision]", [None] * sum(len(callers) for callers, *_ in self.requests))
+        for number, ((callers, first, cost, _), (left, reset)) in enumerate(
+            zip(self.requests, told, strict=True), 1
         ):
-            quota_id, left = names[int(bucket) - 1], int(level)
-            full = None if reset == "-1" else int(reset) / 1e6
-            if granted == "1" and len(callers) == 1:  # nearly every one
-                found[callers[0]] = _new(Decision, (True, quota_id, left / MICRO, 0.0, full, Reason.GRANTED))
-                continue
-            served = int(granted)
+            served, reason, slot, wait = others.get(number) or (len(callers), Reason.GRANTED, first, None)
+            quota_id, units, full = names[slot - 1], float(left), _seconds(reset)
             for rank, caller in enumerate(callers, 1):
-                if rank <= served:
-                    remaining = (left + (served - rank) * cost) / MICRO
-                    found[caller] = _new(Decision, (True, quota_id, remaining, 0.0, full, Reason.GRANTED))
-                else:
-                    wait = None if retry == "-1" else int(retry) / 1e6
-                    found[caller] = _new(
-                        Decision, (False, quota_id, left / MICRO, wait, full, _REASONS[word])
+                found[caller] = (
+                    Decision(
+                        True, quota_id, (units + (served - rank) * cost) / MICRO, 0.0, full, Reason.GRANTED
                     )
+                    if rank <= served
+                    else Decision(False, quota_id, units / MICRO, wait, full, reason)
+                )
+        return found
+
+
+class Even(NamedTuple):
+    """A batch whose callers ask one quota for the same, each another bucket: what comes where keys are many."""
+
+    quota_id: str
+    buckets: Sequence[str]
+    cost: int
+
+    def script_keys(self, lane: str) -> list[str]:
+        """Return KEYS."""
+        quota, level, refused = bucket_keys(self.quota_id)
+        encoded = keys.encode_ids(self.buckets)
+        return [keys.MARKER, lane, quota, refused, *[f"{level}:{key}" if key else level for key in encoded]]
+
+    def args(self, batch_id: str) -> list[str]:
+        """Return ARGV."""
+        return [batch_id, "1", str(self.cost)]
+
+    def decisions(self, reply: str) -> list[Decision]:
+        """Read the reply: a decision for each caller."""
+        told, others = _read(reply)
+        quota_id, granted = self.quota_id, Reason.GRANTED
+        found = [
+            _new(Decision, (True, quota_id, float(left) / MICRO, 0.0, _seconds(reset), granted))
+            for left, reset in told
+        ]
+        for number, (_, reason, _, wait) in others.items():
+            found[number - 1] = found[number - 1]._replace(allowed=False, retry_after=wait, reason=reason)
         return found
 
 
 _new = tuple.__new__  # what NamedTuple's own way calls in the end, at a third of the time
 
+# What is told of a request besides: granted callers, why the others were not, the bucket that decided, their wait.
+Other = tuple[int, Reason, int, float | None]
 
-def lay_out(asks: Sequence[Wants]) -> Layout:
-    """Lay out a batch."""
+
+def _read(reply: str) -> tuple[Iterable[tuple[str, str]], dict[int, Other]]:
+    """Take a reply apart: level and reset of each request, and the others by the number of their request."""
+    told, _, rest = reply.partition(";")
+    words = iter(told.split(" "))
+    next(words)  # the batch id
+    others: dict[int, Other] = {}
+    if rest:
+        more = iter(rest.split(" "))
+        for number, granted, word, slot, wait in zip(more, more, more, more, more, strict=True):
+            others[int(number)] = (int(granted), _REASONS[word], int(slot), _seconds(wait))
+    return zip(words, words, strict=True), others
+
+
+def _seconds(microseconds: str) -> float | None:
+    """Read a moment of the reply; -1 is never."""
+    return None if microseconds == "-1" else float(microseconds) / 1e6
+
+
+def lay_out(asks: Sequence[Wants]) -> Layout | Even:
+    """Lay out a batch. Callers who ask one bucket for the same share a request."""
+    if sum(map(len, asks)) == len(asks):
+        quotas, buckets, costs = zip(*[wants[0] for wants in asks], strict=True)
+        if len(set(buckets)) == len(asks) and len(set(quotas)) == 1 and len(set(costs)) == 1:
+            return Even(quotas[0], buckets, costs[0])
+    return _lay_out(asks)
+
+
+def _lay_out(asks: Sequence[Wants]) -> Layout:
     quotas: dict[str, int] = {}
-    buckets: dict[tuple[str, str], int] = {}
+    slots: dict[tuple[str, str], int] = {}
     requests: list[Shared] = []
     newest: dict[int, Shared] = {}  # the last request on each bucket
     for caller, wants in enumerate(asks):
-        several = len(wants) > 1
-        slots = []
-        for quota_id, key, cost in wants:
-            place = (quota_id, key)
-            slot = buckets.get(place)
-            if slot is None:
-                if quota_id not in quotas:
-                    quotas[quota_id] = len(quotas) + 1
-                slot = buckets[place] = len(buckets) + 1
-            elif not several:
-                same = newest[slot]
-                if same.cost == cost and not same.several:
-                    same.callers.append(caller)
-                    break
-            slots.append(slot)
-        else:
-            text = _several(slots, wants) if several else ""
-            request = _new(Shared, ([caller], slots[0], wants[0][2], text))
-            requests.append(request)
-            for slot in slots:
-                newest[slot] = request
-    return Layout(quotas, buckets, requests)
+        asked = [(_slot(quotas, slots, quota_id, key), cost) for quota_id, key, cost in wants]
+        slot, cost = asked[0]
+        same = newest.get(slot)
+        if len(asked) == 1 and same is not None and same.cost == cost and not same.several:
+            same.callers.append(caller)
+            continue
+        request = Shared([caller], slot, cost, _several(asked) if len(asked) > 1 else "")
+        requests.append(request)
+        newest.update(dict.fromkeys([slot for slot, _ in asked], request))
+    return Layout(quotas, slots, requests)
 
 
-def _several(slots: Sequence[int], wants: Wants) -> str:
-    costs = [f"{slot} {cost}" for slot, (_, _, cost) in zip(slots, wants, strict=True)]
-    return f"0 {len(slots)} {' '.join(costs)}"
+def _slot(quotas: dict[str, int], slots: dict[tuple[str, str], int], quota_id: str, key: str) -> int:
+    quotas.setdefault(quota_id, len(quotas) + 1)
+    return slots.setdefault((quota_id, key), len(slots) + 1)
+
+
+def _several(asked: Sequence[tuple[int, int]]) -> str:
+    return f"0 {len(asked)} {' '.join([f'{slot} {cost}' for slot, cost in asked])}"
 
 
 @lru_cache(4096)

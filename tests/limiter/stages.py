@@ -11,7 +11,7 @@ from fakeredis import FakeAsyncRedis
 
 from quotaflow.amounts import MICRO
 from quotaflow.limiter import keys
-from quotaflow.limiter.decide import Layout, lay_out
+from quotaflow.limiter.decide import Even, Layout, lay_out
 from quotaflow.limiter.quotas import definition_args
 from quotaflow.limiter.scripts import assemble_all
 from quotaflow.model import Quota
@@ -48,7 +48,7 @@ class PlainStage:
         return self.quotas.ask(requests)
 
 
-def laid_out(requests: Ask) -> Layout:
+def laid_out(requests: Ask) -> Layout | Even:
     """Lay out requests as the batcher does."""
     return lay_out(
         [tuple((quota_id, "", cost) for quota_id, cost in request.items()) for request in requests]
@@ -60,7 +60,7 @@ def told_micro(units: float) -> int:
     return round(Fraction(units) * MICRO)
 
 
-def answers(reply: str, layout: Layout, count: int) -> list[Answer]:
+def answers(reply: str, layout: Layout | Even) -> list[Answer]:
     """Read a reply of acquire.lua as whole numbers."""
     return [
         (
@@ -72,7 +72,7 @@ def answers(reply: str, layout: Layout, count: int) -> list[Answer]:
             -1 if decision.retry_after is None else round(decision.retry_after * 1e6),
             -1 if decision.reset_after is None else round(decision.reset_after * 1e6),
         )
-        for decision in layout.decisions(reply, count)
+        for decision in layout.decisions(reply)
     ]
 
 
@@ -107,7 +107,7 @@ class FakeStage:
         layout = laid_out(requests)
         self.batches += 1
         reply = await self.run("acquire", layout.script_keys("lane"), layout.args(f"batch{self.batches}"))
-        return answers(reply, layout, len(requests))
+        return answers(reply, layout)
 
 
 class RealStage:
@@ -132,7 +132,7 @@ class RealStage:
         self.ages = {key: (level, age + after_us) for key, (level, age) in self.ages.items()}
         layout = laid_out(requests)
         script_keys = layout.script_keys("lane")
-        levels = script_keys[2 + 2 * len(layout.quotas) :]
+        levels = [key for key in script_keys if key.startswith(keys.level(""))]
         while True:
             self.batches += 1
             meant_us = await self._now_us()
@@ -157,7 +157,7 @@ class RealStage:
             if text is not None:
                 level, at = text.split()
                 self.ages[key] = (level, now_us - int(at))
-        return answers(reply, layout, len(requests))
+        return answers(reply, layout)
 
     async def _now_us(self) -> int:
         seconds, micros = await self.redis.time()
