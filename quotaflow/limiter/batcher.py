@@ -1,7 +1,7 @@
 """The batcher: decisions on buckets, in turns.
 
 Duties beside those of turns.py:
-1. A caller who is alone needs neither a queue nor a task.
+1. A caller who is alone, as the one before him was, needs neither a queue nor a task, and waits for no end of a turn.
 2. Give each batch an id and a lane: when its reply is lost the fence sends it again, and the script takes nothing.
 3. Give back what was granted to callers who have gone, or who were told that nobody knows: the same call, sent again
    later, tells what it did.
@@ -25,6 +25,7 @@ class Batcher(Turns[Wants, Decision]):
 
     def __init__(self, fence: Fence, clock: Clock, ids: Ids, *, deadline_s: float) -> None:
         self._ids = ids
+        self._newest_batch = 1  # how many callers the last call served
         super().__init__(fence, clock, deadline_s=deadline_s)
 
     async def acquire(self, wants: Wants) -> Decision:
@@ -32,7 +33,7 @@ class Batcher(Turns[Wants, Decision]):
 
         :raises Unavailable: no answer within the deadline; what was taken all the same is given back later.
         """
-        if len(self._free) == LANES and not self._waiting:
+        if self._newest_batch == 1 and len(self._free) == LANES and not self._waiting:
             return await self._alone(wants)
         answer = self.ask(wants)
         try:
@@ -69,6 +70,7 @@ class Batcher(Turns[Wants, Decision]):
             self._landed(lane)
             return
         self.batches += 1
+        self._newest_batch = len(batch)
         asked = [wants for wants, _, _ in batch]
         layout = lay_out(asked)
         script_keys, args = layout.script_keys(lane), layout.args(self._ids.next())

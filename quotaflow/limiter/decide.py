@@ -128,6 +128,9 @@ def _seconds(microseconds: str) -> float | None:
 
 def lay_out(asks: Sequence[Wants]) -> Layout | Even:
     """Lay out a batch. Callers who ask one bucket for the same share a request."""
+    if len(asks) == 1 == len(asks[0]):
+        quota_id, key, cost = asks[0][0]
+        return Even(quota_id, (key,), cost)
     if sum(map(len, asks)) == len(asks):
         quotas, buckets, costs = zip(*[wants[0] for wants in asks], strict=True)
         if len(set(buckets)) == len(asks) and len(set(quotas)) == 1 and len(set(costs)) == 1:

@@ -20,7 +20,7 @@ from quotaflow.limiter import keys
 from quotaflow.limiter.client import Client, reaching
 from quotaflow.limiter.incarnation import Incarnation, Incarnations
 from quotaflow.limiter.scripts import Script, assemble_all
-from quotaflow.limiter.wire import Lost, Wire
+from quotaflow.limiter.wire import Link, Lost, Wire
 from quotaflow.log import Event, get_logger
 from quotaflow.timing import raise_if_cancelled
 
@@ -89,18 +89,26 @@ class Fence:
 
         :raises Unavailable: no server, no answer in time, or one that refuses.
         """
-        try:
-            async with asyncio.timeout(deadline_s or self._deadline_s):
-                for last_try in (False, True):
-                    try:
-                        return await self._run_when_ready(name, script_keys, args)
-                    except Lost as error:
-                        if last_try:
-                            raise Unavailable(f"Redis connection failed: {error}") from error
-        except TimeoutError:
-            if not self._ready.is_set():
-                raise Recovering("Redis is being recovered or is not reachable; try again shortly") from None
-            raise Unavailable(f"Redis did not answer within {deadline_s or self._deadline_s:.3g} s") from None
+        deadline_s = deadline_s or self._deadline_s
+        until_s = asyncio.get_running_loop().time() + deadline_s
+        was_lost = False
+        while True:
+            try:
+                link = self._wire.current() if self._ready.is_set() else None
+                link = link or await self._reach(until_s)
+                return await link.evalsha(self._scripts[name].sha, script_keys, args, until_s)
+            except TimeoutError:
+                if not self._ready.is_set():
+                    raise Recovering(
+                        "Redis is being recovered or is not reachable; try again shortly"
+                    ) from None
+                raise Unavailable(f"Redis did not answer within {deadline_s:.3g} s") from None
+            except Lost as error:
+                if was_lost:
+                    raise Unavailable(f"Redis connection failed: {error}") from error
+                was_lost = True
+            except ReplyError as error:
+                self._heed(name, str(error))
 
     async def check(self) -> None:
         """Run the smallest script there is.
@@ -109,26 +117,27 @@ class Fence:
         """
         await self.run("cursors", [keys.MARKER], [])
 
-    async def _run_when_ready(self, name: str, script_keys: Sequence[str], args: Sequence[str]) -> Any:
-        while True:
-            if not self._ready.is_set():
+    async def _reach(self, until_s: float) -> Link:
+        """Return the connection to a server that is ready."""
+        async with asyncio.timeout_at(until_s):
+            while True:
                 await self._ready.wait()
-            try:
-                return await self._send(name, script_keys, args)
-            except _NoScriptError as error:
-                self.lose(str(error))
-            except _FencedError as error:
-                self._doubted = self.number
-                self.lose(str(error))
+                link = await self._wire.link()
+                if self._ready.is_set():  # else the connection is new, and found another server
+                    return link
 
-    async def _send(self, name: str, script_keys: Sequence[str], args: Sequence[str]) -> Any:
-        link = self._wire.current() or await self._wire.link()
-        if not self._ready.is_set():  # the new connection found another server
-            raise _NoScriptError("another server answers")
-        try:
-            return await link.evalsha(self._scripts[name].sha, script_keys, args)
-        except ReplyError as error:
-            raise _translate(name, str(error)) from error
+    def _heed(self, name: str, text: str) -> None:
+        """Stop running scripts where Redis has lost them or its state.
+
+        :raises Unavailable: it cannot serve now. :raises QuotaflowError: the script failed.
+        """
+        if text.startswith("FENCED"):
+            self._doubted = self.number
+        elif text.startswith(_REFUSALS):
+            raise Unavailable(f"Redis refuses to work: {text}")
+        elif not text.startswith("NOSCRIPT"):
+            raise QuotaflowError(f"script {name} failed: {text}")
+        self.lose(text)
 
     async def serve(self, recover: Recover) -> None:
         """Make Redis ready, now and after every loss. Runs until cancelled."""
@@ -208,21 +217,3 @@ class Fence:
         self.number = number
         self._ready.set()
         log.info(Event.FENCE_RECOVERED, incarnation=number)
-
-
-class _NoScriptError(Exception):
-    """This Redis does not know the text."""
-
-
-class _FencedError(Exception):
-    """The marker says that this text belongs to another life of Redis."""
-
-
-def _translate(name: str, text: str) -> Exception:
-    if text.startswith("NOSCRIPT"):
-        return _NoScriptError(text)
-    if text.startswith("FENCED"):
-        return _FencedError(text)
-    if text.startswith(_REFUSALS):
-        return Unavailable(f"Redis refuses to work: {text}")
-    return QuotaflowError(f"script {name} failed: {text}")

@@ -1,7 +1,8 @@
 """Turns: what concurrent callers of one turn of the event loop ask becomes one script call.
 
 Duties:
-1. Send at once when nothing is on its way; otherwise at 64 waiting or at the end of the turn, on the next free lane.
+1. Send at the end of the turn, or before it at 64 waiting, on the next free lane; when nothing is on its way, at 16:
+   Redis then works on the first while the others are still being asked for.
 2. Give every caller its own answer; a batch that fails fails its own callers only.
 3. Insist, for those who have gone or were told that nobody knows, that what was done for them is undone.
 """
@@ -22,6 +23,7 @@ from quotaflow.timing import Clock
 log = get_logger(room="limiter")
 
 BATCH = 64  # larger batches block Redis for longer and gain little
+FIRST = 16  # of those when nothing is on its way; with 32 callers two such batches take turns
 LANES = 8  # batches on their way at once
 RECALL_S = 30.0  # how long to try to learn what a call did and to undo it; the server remembers for 60 s
 RECALL_PAUSE_S = 0.2
@@ -50,6 +52,7 @@ class Turns(ABC, Generic[Item, Answer]):
         self._under_way: set[asyncio.Task[None]] = set()
         self._recalls = asyncio.Semaphore(RECALLS)
         self._flush_is_due = False
+        self._until_s = 0.0  # when answers are wanted that are asked for in this turn
         self.batches = 0
         self.asked = 0
         self.returned = 0
@@ -71,14 +74,14 @@ class Turns(ABC, Generic[Item, Answer]):
         if len(self._waiting) >= MOST_WAITING:
             raise Unavailable(f"{MOST_WAITING:,} callers are waiting for Redis already")
         loop = asyncio.get_running_loop()
-        answer: asyncio.Future[Answer] = loop.create_future()
-        self._waiting.append((item, self._clock.mono_s() + self._deadline_s, answer))
-        self.asked += 1
-        if len(self._waiting) >= self.most or len(self._free) == LANES:
-            self._flush()
-        elif not self._flush_is_due:
+        if not self._flush_is_due:
             self._flush_is_due = True
-            loop.call_soon(self._flush)
+            self._until_s = self._clock.mono_s() + self._deadline_s
+            loop.call_soon(self._end_turn)
+        answer: asyncio.Future[Answer] = loop.create_future()
+        self._waiting.append((item, self._until_s, answer))
+        if len(self._waiting) >= (self.most if len(self._free) < LANES else FIRST):
+            self._flush()
         return answer
 
     def statistics(self) -> dict[str, int]:
@@ -105,10 +108,14 @@ class Turns(ABC, Generic[Item, Answer]):
         if late:
             await asyncio.wait(late)
 
-    def _flush(self) -> None:
+    def _end_turn(self) -> None:
         self._flush_is_due = False
+        self._flush()
+
+    def _flush(self) -> None:
         while self._waiting and self._free:
             batch = [self._waiting.popleft() for _ in range(min(self.most, len(self._waiting)))]
+            self.asked += len(batch)
             self._later(self._send(self._free.pop(), [ask for ask in batch if not ask[2].done()]))
 
     def _later(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:

@@ -34,9 +34,10 @@ class Link(asyncio.Protocol):
         self._transport: asyncio.Transport = connection._writer.transport  # noqa: SLF001
         self._transport.set_protocol(self)
         self._replies = Reader(encoding="utf-8", notEnoughData=_MORE)
-        self._asked: deque[asyncio.Future[Any]] = deque()
+        self._asked: deque[tuple[asyncio.Future[Any], float]] = deque()  # and until when
         self._loop = asyncio.get_running_loop()
         self._heard_s = 0.0  # when the last answer came, or the first question after it was asked
+        self._timer: asyncio.TimerHandle | None = None  # one for all: a timer for each call would cost 3 us
 
     @property
     def is_open(self) -> bool:
@@ -48,12 +49,19 @@ class Link(asyncio.Protocol):
         """Say how long somebody has waited without any answer coming."""
         return self._loop.time() - self._heard_s if self._asked else 0.0
 
-    def evalsha(self, sha: str, script_keys: Sequence[str], args: Sequence[str]) -> "asyncio.Future[Any]":
-        """Send a call; the future ends with its reply, ReplyError when the server refuses, or Lost."""
+    def evalsha(
+        self, sha: str, script_keys: Sequence[str], args: Sequence[str], until_s: float
+    ) -> "asyncio.Future[Any]":
+        """Send a call, whose answer is wanted until a moment of the loop's clock.
+
+        The future ends with its reply, ReplyError when the server refuses, TimeoutError, or Lost.
+        """
         answer: asyncio.Future[Any] = self._loop.create_future()
         if not self._asked:
             self._heard_s = self._loop.time()
-        self._asked.append(answer)
+        self._asked.append((answer, until_s))
+        if self._timer is None or until_s < self._timer.when():
+            self._watch(until_s)
         self._transport.write(pack_command(("EVALSHA", sha, str(len(script_keys)), *script_keys, *args)))  # type: ignore[arg-type]
         return answer
 
@@ -62,7 +70,7 @@ class Link(asyncio.Protocol):
         self._replies.feed(data)
         self._heard_s = self._loop.time()
         while (reply := self._replies.gets()) is not _MORE:
-            answer = self._asked.popleft()
+            answer, _ = self._asked.popleft()
             if answer.done():
                 continue
             if isinstance(reply, ReplyError):
@@ -70,10 +78,29 @@ class Link(asyncio.Protocol):
             else:
                 answer.set_result(reply)
 
+    def _watch(self, until_s: float) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer = self._loop.call_at(until_s, self._expire)
+
+    def _expire(self) -> None:
+        """Tell those whose time is up."""
+        self._timer = None
+        now_s = self._loop.time()
+        waiting = [(answer, until_s) for answer, until_s in self._asked if not answer.done()]
+        for answer, until_s in waiting:
+            if until_s <= now_s:
+                answer.set_exception(TimeoutError())
+        later = [until_s for _, until_s in waiting if until_s > now_s]
+        if later:
+            self._watch(min(later))
+
     def connection_lost(self, error: Exception | None) -> None:
         """Tell everybody who waits."""
         self._connection._close()  # noqa: SLF001  it would warn of a connection left open
-        for answer in self._asked:
+        if self._timer is not None:
+            self._timer.cancel()
+        for answer, _ in self._asked:
             if not answer.done():
                 answer.set_exception(Lost(str(error or "closed")))
         self._asked.clear()
