@@ -8,12 +8,13 @@ Duties beside those of turns.py:
 """
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Coroutine, Sequence
+from typing import Any
 
 from quotaflow.errors import QuotaflowError, Unavailable
 from quotaflow.ids import Ids
 from quotaflow.limiter import keys
-from quotaflow.limiter.decide import Wants, bucket_keys, lay_out, level_key
+from quotaflow.limiter.decide import Even, Layout, Wants, bucket_keys, lay_out, level_key
 from quotaflow.limiter.fence import Fence
 from quotaflow.limiter.turns import LANES, Ask, Turns, fail
 from quotaflow.model import Decision
@@ -65,32 +66,39 @@ class Batcher(Turns[Wants, Decision]):
         """Name a lane: a key where its last reply is kept. One whose answer nobody heard expires."""
         return keys.lane(self._ids.node, next(self._lanes))
 
-    async def _send(self, lane: str, batch: list[Ask[Wants, Decision]]) -> None:
-        if not batch:
-            self._landed(lane)
-            return
+    def _send(self, lane: str, batch: list[Ask[Wants, Decision]]) -> Coroutine[Any, Any, None]:
         self.batches += 1
         self._newest_batch = len(batch)
-        asked = [wants for wants, _, _ in batch]
-        layout = lay_out(asked)
+        layout = lay_out([wants for wants, _, _ in batch])
         script_keys, args = layout.script_keys(lane), layout.args(self._ids.next())
         left_s = max(0.001, batch[0][1] - self._clock.mono_s())  # of the first to come
+        reply = self._fence.run("acquire", script_keys, args, deadline_s=left_s)
+        return self._answer(lane, batch, layout, (script_keys, args), reply)
+
+    async def _answer(
+        self,
+        lane: str,
+        batch: list[Ask[Wants, Decision]],
+        layout: Layout | Even,
+        call: tuple[list[str], list[str]],
+        reply: Coroutine[Any, Any, Any],
+    ) -> None:
         try:
-            reply = await self._fence.run("acquire", script_keys, args, deadline_s=left_s)
+            text = str(await reply)
         except asyncio.CancelledError:
             self.unreturned += len(batch)
             fail(batch, Unavailable("stopping"))
             raise
         except QuotaflowError as error:
             if isinstance(error, Unavailable):
-                self._later(self._recall(asked, script_keys, args))
+                self._later(self._recall([wants for wants, _, _ in batch], *call))
                 lane = self._new_lane()
             fail(batch, error)
             return
         finally:
             self._landed(lane)  # before anybody is answered: who then asks again finds the lane free
         gone: list[Wants] = []
-        for (wants, _, answer), decision in zip(batch, layout.decisions(str(reply)), strict=True):
+        for (wants, _, answer), decision in zip(batch, layout.decisions(text), strict=True):
             if not answer.done():
                 answer.set_result(decision)
             elif decision.allowed:

@@ -1,13 +1,15 @@
 """Charging: prepaid units, in turns. A request id makes every call repeatable, so a lost reply costs nobody."""
 
 import asyncio
+from collections.abc import Coroutine
+from typing import Any
 
 from quotaflow.errors import QuotaflowError, Unavailable
 from quotaflow.ids import Ids
 from quotaflow.ledger import Charge
 from quotaflow.limiter import keys
 from quotaflow.limiter.fence import Fence
-from quotaflow.limiter.orders import Order, lay_out_charges, parts_text
+from quotaflow.limiter.orders import ChargeLayout, Order, lay_out_charges, parts_text
 from quotaflow.limiter.turns import Ask, Turns, fail
 from quotaflow.timing import Clock
 
@@ -42,24 +44,30 @@ class Charging(Turns[Order, Charge]):
                 self._later(self._undo([order]))
             raise
 
-    async def _send(self, lane: str, batch: list[Ask[Order, Charge]]) -> None:
-        if not batch:
-            self._landed(lane)
-            return
+    def _send(self, lane: str, batch: list[Ask[Order, Charge]]) -> Coroutine[Any, Any, None]:
         self.batches += 1
-        orders = [order for order, _, _ in batch]
-        layout = lay_out_charges(orders)
+        layout = lay_out_charges([order for order, _, _ in batch])
         left_s = max(0.001, batch[0][1] - self._clock.mono_s())  # of the first to come
+        reply = self._fence.run(
+            "consume", layout.script_keys(), layout.args(*self._limits), deadline_s=left_s
+        )
+        return self._answer(lane, batch, layout, reply)
+
+    async def _answer(
+        self,
+        lane: str,
+        batch: list[Ask[Order, Charge]],
+        layout: ChargeLayout,
+        reply: Coroutine[Any, Any, Any],
+    ) -> None:
         try:
-            reply = await self._fence.run(
-                "consume", layout.script_keys(), layout.args(*self._limits), deadline_s=left_s
-            )
+            text = str(await reply)
         except (QuotaflowError, asyncio.CancelledError) as error:
             is_cancelled = isinstance(error, asyncio.CancelledError)
             if isinstance(error, Unavailable):
-                self._later(self._undo([order for order in orders if order.is_ours]))
+                self._later(self._undo([order for order in layout.orders if order.is_ours]))
             elif is_cancelled:
-                self.unreturned += sum(order.is_ours for order in orders)
+                self.unreturned += sum(order.is_ours for order in layout.orders)
             fail(batch, error if isinstance(error, QuotaflowError) else Unavailable("stopping"))
             if is_cancelled:
                 raise
@@ -67,7 +75,7 @@ class Charging(Turns[Order, Charge]):
         finally:
             self._landed(lane)
         gone: list[Order] = []
-        for (order, _, answer), charge in zip(batch, layout.charges(str(reply)), strict=True):
+        for (order, _, answer), charge in zip(batch, layout.charges(text), strict=True):
             if answer.done():
                 gone.append(order)  # cancelled while it was on its way
             elif isinstance(charge, QuotaflowError):

@@ -60,15 +60,12 @@ class Layout(NamedTuple):
             zip(self.requests, told, strict=True), 1
         ):
             served, reason, slot, wait = others.get(number) or (len(callers), Reason.GRANTED, first, None)
-            quota_id, units, full = names[slot - 1], float(left), _seconds(reset)
-            for rank, caller in enumerate(callers, 1):
-                found[caller] = (
-                    Decision(
-                        True, quota_id, (units + (served - rank) * cost) / MICRO, 0.0, full, Reason.GRANTED
-                    )
-                    if rank <= served
-                    else Decision(False, quota_id, units / MICRO, wait, full, reason)
-                )
+            quota_id, full = names[slot - 1], _seconds(reset)
+            for rank, caller in enumerate(callers[:served], 1):
+                remaining = (left + (served - rank) * cost) / MICRO
+                found[caller] = _new(Decision, (True, quota_id, remaining, 0.0, full, Reason.GRANTED))
+            for caller in callers[served:]:
+                found[caller] = Decision(False, quota_id, left / MICRO, wait, full, reason)
         return found
 
 
@@ -94,7 +91,7 @@ class Even(NamedTuple):
         told, others = _read(reply)
         quota_id, granted = self.quota_id, Reason.GRANTED
         found = [
-            _new(Decision, (True, quota_id, float(left) / MICRO, 0.0, _seconds(reset), granted))
+            _new(Decision, (True, quota_id, left / MICRO, 0.0, reset / 1e6 if reset >= 0 else None, granted))
             for left, reset in told
         ]
         for number, (_, reason, _, wait) in others.items():
@@ -108,22 +105,21 @@ _new = tuple.__new__  # what NamedTuple's own way calls in the end, at a third o
 Other = tuple[int, Reason, int, float | None]
 
 
-def _read(reply: str) -> tuple[Iterable[tuple[str, str]], dict[int, Other]]:
+def _read(reply: str) -> tuple[Iterable[tuple[float, float]], dict[int, Other]]:
     """Take a reply apart: level and reset of each request, and the others by the number of their request."""
     told, _, rest = reply.partition(";")
-    words = iter(told.split(" "))
-    next(words)  # the batch id
+    numbers = map(float, told.split(" ")[1:])  # the first is the batch id; all are whole and below 2**53
     others: dict[int, Other] = {}
     if rest:
         more = iter(rest.split(" "))
         for number, granted, word, slot, wait in zip(more, more, more, more, more, strict=True):
-            others[int(number)] = (int(granted), _REASONS[word], int(slot), _seconds(wait))
-    return zip(words, words, strict=True), others
+            others[int(number)] = (int(granted), _REASONS[word], int(slot), _seconds(float(wait)))
+    return zip(numbers, numbers, strict=True), others
 
 
-def _seconds(microseconds: str) -> float | None:
-    """Read a moment of the reply; -1 is never."""
-    return None if microseconds == "-1" else float(microseconds) / 1e6
+def _seconds(microseconds: float) -> float | None:
+    """Read a duration of the reply; -1 is never."""
+    return microseconds / 1e6 if microseconds >= 0 else None
 
 
 def lay_out(asks: Sequence[Wants]) -> Layout | Even:

@@ -9,8 +9,8 @@ Duties:
 
 import asyncio
 import random
-from collections.abc import Awaitable, Callable, Sequence
-from typing import Any
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from typing import Any, NamedTuple
 
 from hiredis import ReplyError
 from redis.exceptions import RedisError
@@ -47,6 +47,7 @@ class Fence:
         self._deadline_s = deadline_s
         self._scripts: dict[str, Script] = {}
         self._run_id: str | None = None
+        self._loop = asyncio.get_running_loop()
         self._ready = asyncio.Event()
         self._lost = asyncio.Event()
         self._lost.set()
@@ -82,21 +83,25 @@ class Fence:
         except TimeoutError:
             raise Recovering("Redis is being recovered or is not reachable; try again shortly") from None
 
-    async def run(
+    def run(
         self, name: str, script_keys: Sequence[str], args: Sequence[str], *, deadline_s: float | None = None
-    ) -> Any:
-        """Run one script. When its connection dies it is sent once more: every script allows that.
+    ) -> Coroutine[Any, Any, Any]:
+        """Run one script: it is sent now, if Redis is ready, and what is returned ends with its reply.
+
+        When its connection dies it is sent once more: every script allows that.
 
         :raises Unavailable: no server, no answer in time, or one that refuses.
         """
         deadline_s = deadline_s or self._deadline_s
-        until_s = asyncio.get_running_loop().time() + deadline_s
+        call = _Call(name, script_keys, args, self._loop.time() + deadline_s)
+        link = self._wire.current() if self._ready.is_set() else None
+        return self._reply(call, self._send(link, call) if link else None, deadline_s)
+
+    async def _reply(self, call: "_Call", answer: "asyncio.Future[Any] | None", deadline_s: float) -> Any:
         was_lost = False
         while True:
             try:
-                link = self._wire.current() if self._ready.is_set() else None
-                link = link or await self._reach(until_s)
-                return await link.evalsha(self._scripts[name].sha, script_keys, args, until_s)
+                return await (answer or self._send(await self._reach(call.until_s), call))
             except TimeoutError:
                 if not self._ready.is_set():
                     raise Recovering(
@@ -108,7 +113,11 @@ class Fence:
                     raise Unavailable(f"Redis connection failed: {error}") from error
                 was_lost = True
             except ReplyError as error:
-                self._heed(name, str(error))
+                self._heed(call.name, str(error))
+            answer = None
+
+    def _send(self, link: Link, call: "_Call") -> "asyncio.Future[Any]":
+        return link.evalsha(self._scripts[call.name].sha, call.script_keys, call.args, call.until_s)
 
     async def check(self) -> None:
         """Run the smallest script there is.
@@ -217,3 +226,12 @@ class Fence:
         self.number = number
         self._ready.set()
         log.info(Event.FENCE_RECOVERED, incarnation=number)
+
+
+class _Call(NamedTuple):
+    """A script to run, and until when on the loop's clock its reply is wanted."""
+
+    name: str
+    script_keys: Sequence[str]
+    args: Sequence[str]
+    until_s: float

@@ -45,6 +45,7 @@ class Turns(ABC, Generic[Item, Answer]):
     def __init__(self, fence: Fence, clock: Clock, *, deadline_s: float) -> None:
         self._fence = fence
         self._clock = clock
+        self._loop = asyncio.get_running_loop()
         self._deadline_s = deadline_s
         self._waiting: deque[Ask[Item, Answer]] = deque()
         self._lanes = itertools.count()
@@ -63,8 +64,8 @@ class Turns(ABC, Generic[Item, Answer]):
         return str(next(self._lanes))
 
     @abstractmethod
-    async def _send(self, lane: str, batch: list[Ask[Item, Answer]]) -> None:
-        """Ask for a batch, which may be empty by now, answer each of it, and land the lane."""
+    def _send(self, lane: str, batch: list[Ask[Item, Answer]]) -> Coroutine[Any, Any, None]:
+        """Ask for a batch now; what is returned answers each of it, and lands the lane."""
 
     def ask(self, item: Item) -> "asyncio.Future[Answer]":
         """Ask, and hold the answer as a future; cancelling it before it is done is enough.
@@ -73,12 +74,11 @@ class Turns(ABC, Generic[Item, Answer]):
         """
         if len(self._waiting) >= MOST_WAITING:
             raise Unavailable(f"{MOST_WAITING:,} callers are waiting for Redis already")
-        loop = asyncio.get_running_loop()
         if not self._flush_is_due:
             self._flush_is_due = True
             self._until_s = self._clock.mono_s() + self._deadline_s
-            loop.call_soon(self._end_turn)
-        answer: asyncio.Future[Answer] = loop.create_future()
+            self._loop.call_soon(self._end_turn)
+        answer: asyncio.Future[Answer] = self._loop.create_future()
         self._waiting.append((item, self._until_s, answer))
         if len(self._waiting) >= (self.most if len(self._free) < LANES else FIRST):
             self._flush()
@@ -114,12 +114,13 @@ class Turns(ABC, Generic[Item, Answer]):
 
     def _flush(self) -> None:
         while self._waiting and self._free:
-            batch = [self._waiting.popleft() for _ in range(min(self.most, len(self._waiting)))]
-            self.asked += len(batch)
-            self._later(self._send(self._free.pop(), [ask for ask in batch if not ask[2].done()]))
+            count = min(self.most, len(self._waiting))
+            self.asked += count
+            if batch := [ask for _ in range(count) if not (ask := self._waiting.popleft())[2].done()]:
+                self._later(self._send(self._free.pop(), batch))
 
     def _later(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
-        task = asyncio.get_running_loop().create_task(work)
+        task = self._loop.create_task(work)
         self._under_way.add(task)
         task.add_done_callback(self._under_way.discard)
         return task

@@ -33,6 +33,9 @@ class Link(asyncio.Protocol):
         self._connection = connection
         self._transport: asyncio.Transport = connection._writer.transport  # noqa: SLF001
         self._transport.set_protocol(self)
+        self._transport.set_write_buffer_limits(
+            high=0
+        )  # uvloop would write at the end of the turn: Redis could begin
         self._replies = Reader(encoding="utf-8", notEnoughData=_MORE)
         self._asked: deque[tuple[asyncio.Future[Any], float]] = deque()  # and until when
         self._loop = asyncio.get_running_loop()
