@@ -123,62 +123,63 @@ local function decide_one(callers, slot, cost)
   end
 end
 
--- What is hardest to overcome decides: a missing or disabled quota, then an impossible cost, then the longest wait,
--- then the bucket that would be left with the least. Returns its place among the `count` that begin at `first`.
-local function judge(first, count)
-  local RANK = { granted = 0, limited = 1, impossible = 2, disabled = 3, missing = 4 }
-  local worst, severest, heaviest
-  for item = 0, count - 1 do
-    local slot, cost = asked[first + item * 2], asked[first + item * 2 + 1]
-    local rank = RANK[verdict(quota_of[slot], capacities[slot], levels[slot], cost)]
-    local weight = 0
-    if rank == 0 then
-      weight = cost - levels[slot]
-    elseif rank == 1 then
-      local wait = wait_of(slot, cost)
-      weight = wait < 0 and FOREVER or wait
-    end
-    if not worst or rank > severest or (rank == severest and weight > heaviest) then
-      worst, severest, heaviest = item, rank, weight
-    end
-  end
-  return worst
-end
-
--- One caller who asks `count` buckets, which begin at `first`.
-local function decide_several(first, count)
-  if not count or count < 1 then return redis.error_reply('INVALID request') end
-  for item = 0, count - 1 do
-    if not quota_of[asked[first + item * 2]] or not asked[first + item * 2 + 1] then
-      return redis.error_reply('INVALID bucket or cost')
-    end
-  end
-  local worst = judge(first, count)
-  local slot, cost = asked[first + worst * 2], asked[first + worst * 2 + 1]
-  local word = verdict(quota_of[slot], capacities[slot], levels[slot], cost)
-  local granted = word == 'granted' and 1 or 0
-  if granted == 1 then
-    for item = 0, count - 1 do take(asked[first + item * 2], asked[first + item * 2 + 1], 1) end
-  end
-  tell(slot)
-  explain(slot, cost, granted, 1 - granted, word)
-end
-
 if same then
   for slot = 1, buckets_count do decide_one(1, slot, same) end
-end
-local place = 1
-while place <= size do
-  local callers, wrong = asked[place], nil
-  if callers > 0 then
-    wrong = decide_one(callers, asked[place + 1], asked[place + 2])
-    place = place + 3
-  else
-    local count = asked[place + 1]
-    wrong = decide_several(place + 2, count)
-    place = place + 2 + (count or 0) * 2
+else
+  -- What is hardest to overcome decides: a missing or disabled quota, then an impossible cost, then the longest wait,
+  -- then the bucket that would be left with the least. Returns its place among the `count` that begin at `first`.
+  local function judge(first, count)
+    local RANK = { granted = 0, limited = 1, impossible = 2, disabled = 3, missing = 4 }
+    local worst, severest, heaviest
+    for item = 0, count - 1 do
+      local slot, cost = asked[first + item * 2], asked[first + item * 2 + 1]
+      local rank = RANK[verdict(quota_of[slot], capacities[slot], levels[slot], cost)]
+      local weight = 0
+      if rank == 0 then
+        weight = cost - levels[slot]
+      elseif rank == 1 then
+        local wait = wait_of(slot, cost)
+        weight = wait < 0 and FOREVER or wait
+      end
+      if not worst or rank > severest or (rank == severest and weight > heaviest) then
+        worst, severest, heaviest = item, rank, weight
+      end
+    end
+    return worst
   end
-  if wrong then return wrong end
+
+  -- One caller who asks `count` buckets, which begin at `first`.
+  local function decide_several(first, count)
+    if not count or count < 1 then return redis.error_reply('INVALID request') end
+    for item = 0, count - 1 do
+      if not quota_of[asked[first + item * 2]] or not asked[first + item * 2 + 1] then
+        return redis.error_reply('INVALID bucket or cost')
+      end
+    end
+    local worst = judge(first, count)
+    local slot, cost = asked[first + worst * 2], asked[first + worst * 2 + 1]
+    local word = verdict(quota_of[slot], capacities[slot], levels[slot], cost)
+    local granted = word == 'granted' and 1 or 0
+    if granted == 1 then
+      for item = 0, count - 1 do take(asked[first + item * 2], asked[first + item * 2 + 1], 1) end
+    end
+    tell(slot)
+    explain(slot, cost, granted, 1 - granted, word)
+  end
+
+  local place = 1
+  while place <= size do
+    local callers, wrong = asked[place], nil
+    if callers > 0 then
+      wrong = decide_one(callers, asked[place + 1], asked[place + 2])
+      place = place + 3
+    else
+      local count = asked[place + 1]
+      wrong = decide_several(place + 2, count)
+      place = place + 2 + (count or 0) * 2
+    end
+    if wrong then return wrong end
+  end
 end
 
 for number = 1, quotas_count do

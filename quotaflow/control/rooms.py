@@ -127,7 +127,7 @@ class Deciding:
         await self.working.sessions.close()
         await self.batcher.drain()
         await self.charging.drain()
-        await self.wire.close()
+        self.wire.close()
         await self.client.aclose()
         await self.plain.aclose()
 

@@ -94,8 +94,9 @@ class Fence:
         """
         deadline_s = deadline_s or self._deadline_s
         call = _Call(name, script_keys, args, self._loop.time() + deadline_s)
-        link = self._wire.current() if self._ready.is_set() else None
-        return self._reply(call, self._send(link, call) if link else None, deadline_s)
+        link = self._wire.link
+        sent = self._send(link, call) if link and self._ready.is_set() else None
+        return self._reply(call, sent, deadline_s)
 
     async def _reply(self, call: "_Call", answer: "asyncio.Future[Any] | None", deadline_s: float) -> Any:
         was_lost = False
@@ -131,7 +132,7 @@ class Fence:
         async with asyncio.timeout_at(until_s):
             while True:
                 await self._ready.wait()
-                link = await self._wire.link()
+                link = await self._wire.connect()
                 if self._ready.is_set():  # else the connection is new, and found another server
                     return link
 

@@ -8,7 +8,7 @@ more for each call, a third of what a caller who is alone waits.
 import asyncio
 import random
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from hiredis import Reader, ReplyError, pack_command
@@ -28,8 +28,14 @@ class Lost(Exception):
 class Link(asyncio.Protocol):
     """One connection. Who stops waiting for an answer leaves it to be thrown away when it comes."""
 
-    def __init__(self, connection: Any) -> None:
-        """Take over what redis-py has connected; it has no public name for its transport."""
+    def __init__(self, connection: Any, patience_s: float, on_end: "Callable[[Link], None]") -> None:
+        """Take over what redis-py has connected; it has no public name for its transport.
+
+        :param patience_s: how long it may be silent while somebody waits; then it is given up.
+        :param on_end: is called as soon as nothing can be sent on it any more.
+        """
+        self._patience_s = patience_s
+        self._on_end = on_end
         self._connection = connection
         self._transport: asyncio.Transport = connection._writer.transport  # noqa: SLF001
         self._transport.set_protocol(self)
@@ -41,16 +47,6 @@ class Link(asyncio.Protocol):
         self._loop = asyncio.get_running_loop()
         self._heard_s = 0.0  # when the last answer came, or the first question after it was asked
         self._timer: asyncio.TimerHandle | None = None  # one for all: a timer for each call would cost 3 us
-
-    @property
-    def is_open(self) -> bool:
-        """It can be written to."""
-        return not self._transport.is_closing()
-
-    @property
-    def silent_s(self) -> float:
-        """Say how long somebody has waited without any answer coming."""
-        return self._loop.time() - self._heard_s if self._asked else 0.0
 
     def evalsha(
         self, sha: str, script_keys: Sequence[str], args: Sequence[str], until_s: float
@@ -87,9 +83,11 @@ class Link(asyncio.Protocol):
         self._timer = self._loop.call_at(until_s, self._expire)
 
     def _expire(self) -> None:
-        """Tell those whose time is up."""
+        """Tell those whose time is up, and give the connection up when it has been silent for too long."""
         self._timer = None
         now_s = self._loop.time()
+        if self._asked and now_s - self._heard_s >= self._patience_s:
+            self.abort()
         waiting = [(answer, until_s) for answer, until_s in self._asked if not answer.done()]
         for answer, until_s in waiting:
             if until_s <= now_s:
@@ -100,6 +98,7 @@ class Link(asyncio.Protocol):
 
     def connection_lost(self, error: Exception | None) -> None:
         """Tell everybody who waits."""
+        self._on_end(self)
         self._connection._close()  # noqa: SLF001  it would warn of a connection left open
         if self._timer is not None:
             self._timer.cancel()
@@ -110,6 +109,7 @@ class Link(asyncio.Protocol):
 
     def abort(self) -> None:
         """Close it at once."""
+        self._on_end(self)
         self._transport.abort()
 
 
@@ -118,27 +118,16 @@ class Wire:
 
     def __init__(self, client: Client) -> None:
         self._client = client
-        self._link: Link | None = None
         self._connecting = asyncio.Lock()
+        self.link: Link | None = None
 
-    def current(self) -> Link | None:
-        """Return the connection, unless it died or has been silent for longer than any call may take."""
-        link = self._link
-        if link is None or not link.is_open:
-            return None
-        if link.silent_s > self._client.deadline_s:
-            link.abort()
-            return None
-        return link
-
-    async def link(self) -> Link:
+    async def connect(self) -> Link:
         """Return the connection. One is made if there is none; nothing was sent yet, so it tries until cancelled."""
         async with self._connecting:
-            while (link := self.current()) is None:
+            while self.link is None:
                 connection = self._client.connection_pool.make_connection()
                 try:
                     await connection.connect()
-                    link = self._link = Link(connection)
                 except (RedisConnectionError, RedisTimeoutError):
                     await connection.disconnect(nowait=True)
                     raise_if_cancelled()
@@ -146,10 +135,15 @@ class Wire:
                 except BaseException:  # whoever wanted it has gone
                     await connection.disconnect(nowait=True)
                     raise
-            return link
+                else:
+                    self.link = Link(connection, self._client.deadline_s, self._forget)
+            return self.link
 
-    async def close(self) -> None:
+    def _forget(self, link: Link) -> None:
+        if self.link is link:
+            self.link = None
+
+    def close(self) -> None:
         """Close it; who still waits for an answer hears Lost."""
-        if self._link is not None:
-            self._link.abort()
-            self._link = None
+        if self.link is not None:
+            self.link.abort()

@@ -88,7 +88,7 @@ async def bench_on(url: str, **options: Any) -> AsyncIterator[Bench]:
         await bench.charging.drain()
         serving.cancel()
         await asyncio.wait([serving])
-        await bench.wire.close()
+        bench.wire.close()
         await bench.client.aclose()
         await bench.plain.aclose()
 

@@ -115,7 +115,7 @@ class LossyLink(Link):
 async def losing(bench: Bench, times: int) -> AsyncIterator[None]:
     """Lose this many replies while the block runs."""
     with patch.object(wire, "Link", LossyLink):
-        await bench.wire.close()
+        bench.wire.close()
         LossyLink.lose = times
         yield
         await bench.batcher.drain()  # units of a failed batch go back over this link, behind its callers

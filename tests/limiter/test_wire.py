@@ -23,13 +23,13 @@ async def test_everybody_gets_the_answer_to_his_own_question(bench: Bench) -> No
 
 
 async def test_who_stops_waiting_leaves_the_connection_to_the_others(bench: Bench) -> None:
-    link = await bench.wire.link()
+    link = await bench.wire.connect()
     callers = [asyncio.create_task(held(bench, str(duty))) for duty in range(4)]
     await asyncio.sleep(0)
     callers[1].cancel()
     await asyncio.wait(callers)
     assert [caller.cancelled() or caller.result() for caller in callers] == [1, True, 1, 1]
-    assert bench.wire.current() is link
+    assert bench.wire.link is link
 
 
 async def test_an_error_is_told_to_its_own_caller_only(bench: Bench) -> None:
@@ -44,7 +44,7 @@ async def test_an_error_is_told_to_its_own_caller_only(bench: Bench) -> None:
 
 async def test_a_connection_that_is_silent_for_too_long_is_given_up(valkey: ValkeyProcess) -> None:
     async with bench_on(valkey.url, deadline_s=0.2) as bench:
-        link = await bench.wire.link()
+        link = await bench.wire.connect()
         os.kill(valkey.pid, signal.SIGSTOP)
         try:
             for _ in range(2):
@@ -52,6 +52,6 @@ async def test_a_connection_that_is_silent_for_too_long_is_given_up(valkey: Valk
                     await held(bench, "a")
         finally:
             os.kill(valkey.pid, signal.SIGCONT)
-        assert not link.is_open
+        assert bench.wire.link is not link
         bench.fence._deadline_s = 5
         assert await held(bench, "b") == 1
