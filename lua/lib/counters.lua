@@ -11,6 +11,13 @@ local function note_decisions(quota_key, refused_key, quota, now)
   end
 end
 
+-- Count callers who were refused, and why the last of them were. A look (cost 0) is nothing to count.
+local function refused(quota, cost, count, word, wait)
+  if count > 0 and cost > 0 and quota.known then
+    quota.limited, quota.word, quota.retry = quota.limited + count, word, wait
+  end
+end
+
 -- The same for an allowance, which keeps `allowed` itself.
 local function note_refused(it, refused_key, now)
   if not it.seq or it.limited == 0 then return end

@@ -20,6 +20,8 @@ from quotaflow.limiter.turns import LANES, Ask, Turns, fail
 from quotaflow.model import Decision
 from quotaflow.timing import Clock
 
+Call = tuple[str, list[str], list[str]]  # the script, its KEYS and ARGV
+
 
 class Batcher(Turns[Wants, Decision]):
     """Asks for this process."""
@@ -47,13 +49,13 @@ class Batcher(Turns[Wants, Decision]):
 
     async def _alone(self, wants: Wants) -> Decision:
         lane, layout = self._free.pop(), lay_out([wants])
-        script_keys, args = layout.script_keys(lane), layout.args(self._ids.next())
+        call = self._call(layout, lane)
         self.asked += 1
         self.batches += 1
         try:
-            reply = await self._fence.run("acquire", script_keys, args, deadline_s=self._deadline_s)
+            reply = await self._fence.run(*call, deadline_s=self._deadline_s)
         except (asyncio.CancelledError, Unavailable):
-            self._later(self._recall([wants], script_keys, args))
+            self._later(self._recall([wants], call))
             self._landed(self._new_lane())
             raise
         except QuotaflowError:
@@ -61,6 +63,9 @@ class Batcher(Turns[Wants, Decision]):
             raise
         self._landed(lane)
         return layout.decisions(str(reply))[0]
+
+    def _call(self, layout: Layout | Even, lane: str) -> Call:
+        return layout.script, layout.script_keys(lane), layout.args(self._ids.next())
 
     def _new_lane(self) -> str:
         """Name a lane: a key where its last reply is kept. One whose answer nobody heard expires."""
@@ -70,17 +75,16 @@ class Batcher(Turns[Wants, Decision]):
         self.batches += 1
         self._newest_batch = len(batch)
         layout = lay_out([wants for wants, _, _ in batch])
-        script_keys, args = layout.script_keys(lane), layout.args(self._ids.next())
+        call = self._call(layout, lane)
         left_s = max(0.001, batch[0][1] - self._clock.mono_s())  # of the first to come
-        reply = self._fence.run("acquire", script_keys, args, deadline_s=left_s)
-        return self._answer(lane, batch, layout, (script_keys, args), reply)
+        return self._answer(lane, batch, layout, call, self._fence.run(*call, deadline_s=left_s))
 
     async def _answer(
         self,
         lane: str,
         batch: list[Ask[Wants, Decision]],
         layout: Layout | Even,
-        call: tuple[list[str], list[str]],
+        call: Call,
         reply: Coroutine[Any, Any, Any],
     ) -> None:
         try:
@@ -91,7 +95,7 @@ class Batcher(Turns[Wants, Decision]):
             raise
         except QuotaflowError as error:
             if isinstance(error, Unavailable):
-                self._later(self._recall([wants for wants, _, _ in batch], *call))
+                self._later(self._recall([wants for wants, _, _ in batch], call))
                 lane = self._new_lane()
             fail(batch, error)
             return
@@ -106,9 +110,9 @@ class Batcher(Turns[Wants, Decision]):
         if gone:
             self._later(self._return(gone))
 
-    async def _recall(self, asked: Sequence[Wants], script_keys: list[str], args: list[str]) -> None:
+    async def _recall(self, asked: Sequence[Wants], call: Call) -> None:
         """Learn what a call did whose answer nobody heard, and give back what it took."""
-        reply = await self._insist("acquire", script_keys, args, len(asked))
+        reply = await self._insist(*call, len(asked))
         if reply is None:
             return
         decisions = lay_out(asked).decisions(str(reply))

@@ -1,4 +1,4 @@
-"""Lay out a batch of requests for acquire.lua and read its reply. Pure.
+"""Lay out a batch of requests for acquire.lua or acquire_mixed.lua, and read its reply. Pure.
 
 Callers who ask one bucket for the same cost share a request, unless somebody asked that bucket for another cost in
 between: arrival order is kept.
@@ -28,11 +28,16 @@ class Shared(NamedTuple):
 
 
 class Layout(NamedTuple):
-    """A batch as the script reads it. Quotas and buckets by their 1-based index."""
+    """A batch as acquire_mixed reads it. Quotas and buckets by their 1-based index."""
 
     quotas: dict[str, int]
     buckets: dict[tuple[str, str], int]
     requests: list[Shared]
+
+    @property
+    def script(self) -> str:
+        """Name the script that reads it."""
+        return "acquire_mixed"
 
     def script_keys(self, lane: str) -> list[str]:
         """Return KEYS."""
@@ -76,6 +81,11 @@ class Even(NamedTuple):
     buckets: Sequence[str]
     cost: int
 
+    @property
+    def script(self) -> str:
+        """Name the script that reads it."""
+        return "acquire"
+
     def script_keys(self, lane: str) -> list[str]:
         """Return KEYS."""
         quota, level, refused = bucket_keys(self.quota_id)
@@ -84,7 +94,7 @@ class Even(NamedTuple):
 
     def args(self, batch_id: str) -> list[str]:
         """Return ARGV."""
-        return [batch_id, "1", str(self.cost)]
+        return [batch_id, str(self.cost)]
 
     def decisions(self, reply: str) -> list[Decision]:
         """Read the reply: a decision for each caller."""

@@ -8,8 +8,9 @@ from importlib.resources.abc import Traversable
 from pathlib import Path
 
 NAMES = (
-    "acquire", "adjust", "allow", "beat", "cancel", "claim", "consume", "cursors", "define", "finish", "hold", "lease",
-    "pick", "pool", "record", "recover", "refill", "refund", "release", "settle", "slot", "track", "trim",
+    "acquire", "acquire_mixed", "adjust", "allow", "beat", "cancel", "claim", "consume", "cursors", "define",
+    "finish", "hold", "lease", "pick", "pool", "record", "recover", "refill", "refund", "release", "settle", "slot",
+    "track", "trim",
 )  # fmt: skip
 
 

@@ -106,7 +106,7 @@ class FakeStage:
         self.now_us += after_us
         layout = laid_out(requests)
         self.batches += 1
-        reply = await self.run("acquire", layout.script_keys("lane"), layout.args(f"batch{self.batches}"))
+        reply = await self.run(layout.script, layout.script_keys("lane"), layout.args(f"batch{self.batches}"))
         return answers(reply, layout)
 
 
@@ -140,7 +140,7 @@ class RealStage:
                 await self.redis.set(key, f"{level} {meant_us - age}")
             async with self.redis.pipeline(transaction=True) as pipe:
                 pipe.evalsha(
-                    self.scripts["acquire"].sha,
+                    self.scripts[layout.script].sha,
                     len(script_keys),
                     *script_keys,
                     *layout.args(f"batch{self.batches}"),

@@ -280,10 +280,12 @@ async def test_a_key_of_the_wrong_type_fails_before_anything_is_written(bench: B
 async def test_lua_refuses_what_is_no_whole_amount(bench: Bench, amount: str) -> None:
     await bench.quotas.define(make_quota(id="q", capacity=9, refill_rate=1))
     script_keys = [keys.MARKER, "lane", keys.quota("q"), keys.refused("q"), keys.level("q")]
+    with pytest.raises(QuotaflowError, match="INVALID"):
+        await bench.fence.run("acquire", script_keys, ["batch", amount])
     for request in (f"1 1 {amount}", f"0 1 1 {amount}"):
         if amount and request.split() == request.split(" "):  # more spaces than one do no harm
             with pytest.raises(QuotaflowError, match="INVALID"):
-                await bench.fence.run("acquire", script_keys, ["batch", "1", request])
+                await bench.fence.run("acquire_mixed", script_keys, ["batch", "1", request])
     with pytest.raises(QuotaflowError, match="INVALID"):
         await words(bench, tick(0, 0, quota_id="q", cost_micro=amount, mode=Mode.TRIGGER))
     level = (await bench.quotas.levels([Q]))["q"]
