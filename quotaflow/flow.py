@@ -34,7 +34,7 @@ from quotaflow.control.tokens import TokenDesk
 from quotaflow.control.upstream import UpstreamDesk
 from quotaflow.control.wishes import Args, Wishes, WishNames
 from quotaflow.errors import InvalidInput, NotOpen
-from quotaflow.model import Decision
+from quotaflow.model import Decision, Reason
 from quotaflow.runner import calls
 from quotaflow.runner.registry import REGISTRY, Registry
 from quotaflow.settings import Settings, load
@@ -159,17 +159,15 @@ class Quotaflow:
             raise NotOpen("this Quotaflow is closed; use it inside its `async with`")
         bucket = "" if key is None else check_id(key, field="key")
         if isinstance(quota, str):
-            units = cost_micro(cost)
-            return await self._base.taking.one(quota, bucket, units, wait_s(wait) if wait != 0 else 0)
+            asked = quota, bucket, cost_micro(cost), wait_s(wait) if wait != 0 else 0
+            decision = await self._base.taking.one(*asked)
+            if decision.reason is not Reason.MISSING:
+                return decision
+            return await self._base.taking.one_known(*asked)
         if wait or cost != 1:
             what = "wait" if wait else "cost"
             raise InvalidInput(f"{what} is for one quota; costs of several are in the mapping", field=what)
         return await self._base.taking.several(quota, bucket)
-
-    async def acquire_id(self, quota_id: str, cost: object = 1, key: str | None = None) -> Decision:
-        """Do the same for one quota by its id."""
-        bucket = check_id(key, field="key") if key is not None else ""
-        return await self._base.taking.one(quota_id, bucket, cost_micro(cost), 0)
 
     def queue(self, handler: Handler[T], **options: Unpack[QueueOptions]) -> WorkQueue[T]:
         """Make a bounded queue whose workers call `handler` under a quota. See QueueOptions and WorkQueue."""

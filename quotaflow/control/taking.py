@@ -21,18 +21,27 @@ class Taking:
         self._batcher = batcher
         self._charges = charges
 
-    async def one(self, quota: str, key: str, cost: int, wait: float) -> Decision:
+    def one(self, quota: str, key: str, cost: int, wait: float) -> Awaitable[Decision]:
         """Take units of one quota, waiting at most `wait` seconds for a bucket.
 
-        :raises NotFound: no such quota. :raises InvalidInput: a key of a prepaid quota.
+        Who finds it missing looks again: this is every decision, and a coroutine more would be a tenth of it.
+
+        :raises InvalidInput: a key of a prepaid quota.
         """
-        decision = await self._one(quota, key, cost, wait)
-        if decision.reason is Reason.MISSING:
-            return await self._once_more(lambda: self._one(quota, key, cost, wait))
-        return decision
+        quota_id = self._quotas.id_or(quota)
+        if self._quotas.is_prepaid(quota_id):
+            return self._charges.acquire(_without_key([Part(quota_id, cost)], key))
+        return self._lines.acquire(quota_id, key, cost, max_wait=wait)
+
+    async def one_known(self, quota: str, key: str, cost: int, wait: float) -> Decision:
+        """Do the same after reading again which quotas there are.
+
+        :raises NotFound: no such quota.
+        """
+        return await self._once_more(lambda: self.one(quota, key, cost, wait))
 
     async def several(self, costs: Mapping[str, float], key: str) -> Decision:
-        """Take units of several quotas, all or none; fails as `one` does."""
+        """Take units of several quotas, all or none; fails as `one` and `one_known` do."""
         if not costs:
             raise InvalidInput("name at least one quota", field="quota")
         units = {name: cost_micro(cost) for name, cost in costs.items()}
@@ -47,12 +56,6 @@ class Taking:
         if decision.reason is Reason.MISSING:
             raise NotFound(f'no quota "{decision.quota_id}"')
         return decision
-
-    def _one(self, quota: str, key: str, cost: int, wait: float) -> Awaitable[Decision]:
-        quota_id = self._quotas.id_or(quota)
-        if self._quotas.is_prepaid(quota_id):
-            return self._charges.acquire(_without_key([Part(quota_id, cost)], key))
-        return self._lines.acquire(quota_id, key, cost, max_wait=wait)
 
     def _several(self, costs: Mapping[str, int], key: str) -> Awaitable[Decision]:
         parts = self._quotas.parts(costs)

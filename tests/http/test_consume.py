@@ -106,7 +106,7 @@ async def test_each_refusal_is_a_problem_with_the_same_members(
     if (await house.client.get("/api/quotas/consume_off")).status_code == 404:
         await house.quota("consume_off", enabled=False)
         await house.quota("consume_tiny", capacity=2, refill_rate=0.001)
-        await house.qf.acquire_id("consume_tiny", 2)
+        await house.qf.acquire("consume_tiny", 2)
     _, mine = await house.token(**terms)
     if "rate_limit_per_minute" in terms:
         await consumed(house, mine)
@@ -251,7 +251,7 @@ async def test_a_refund_gives_back_once(house: House) -> None:
 
 async def test_a_prepaid_quota_gets_refunds_too(house: House) -> None:
     await house.client.post("/api/quotas", json={"id": "refunded", "kind": "allowance", "total": 5})
-    await house.qf.acquire_id("refunded", 3)
+    await house.qf.acquire("refunded", 3)
     path = "/api/quotas/refunded/logs"
 
     async def charged() -> list[dict[str, Any]]:

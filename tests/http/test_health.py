@@ -42,7 +42,7 @@ async def test_the_small_figures_are_those_of_the_seed(house: House) -> None:
 async def test_all_figures_tell_of_queues_decisions_and_instances(house: House) -> None:
     await house.quota("counted", capacity=1, refill_rate=0)
     for _ in range(3):
-        await house.qf.acquire_id("counted")
+        await house.qf.acquire("counted")
     figures = (await house.client.get("/api/stats")).json()
     assert figures.keys() >= SEED_FIGURES | {
         "flush_lag_s",
@@ -63,7 +63,7 @@ async def test_all_figures_tell_of_queues_decisions_and_instances(house: House) 
 
 async def test_metrics_are_in_prometheus_text_format(house: House) -> None:
     await house.quota('odd "name" \\', capacity=2, refill_rate=0)
-    await house.qf.acquire_id('odd "name" \\')
+    await house.qf.acquire('odd "name" \\')
     answer = await house.client.get("/metrics")
     assert answer.headers["content-type"] == "text/plain; version=0.0.4; charset=utf-8"
     lines = answer.text.splitlines()

@@ -156,7 +156,7 @@ async def test_a_dangerous_request_id_is_text_in_a_spreadsheet() -> None:
 @pytest.mark.parametrize("quota_id", ["led", "led/ger", "账 本"])
 async def test_a_prepaid_quota_has_logs_too_also_when_it_is_gone(house: House, quota_id: str) -> None:
     await house.client.post("/api/quotas", json={"id": quota_id, "kind": "allowance", "total": 5})
-    await house.qf.acquire_id(quota_id, 2)
+    await house.qf.acquire(quota_id, 2)
     path = path_of(quota_id, "logs")
 
     async def written() -> bool:

@@ -51,17 +51,17 @@ async def test_a_change_acts_at_once_and_cuts_the_level(house: House) -> None:
     answer = await house.client.patch("/api/quotas/shrinks", json={"capacity": 4})
     assert answer.status_code == 200
     assert (answer.json()["capacity"], answer.json()["remaining"], answer.json()["version"]) == (4.0, 4.0, 2)
-    assert (await house.qf.acquire_id("shrinks", 4)).allowed
-    assert not (await house.qf.acquire_id("shrinks", 1)).allowed
+    assert (await house.qf.acquire("shrinks", 4)).allowed
+    assert not (await house.qf.acquire("shrinks", 1)).allowed
     assert (await house.client.patch("/api/quotas/shrinks", json={"enabled": False})).json()[
         "enabled"
     ] is False
-    assert (await house.qf.acquire_id("shrinks", 0)).reason == "disabled"
+    assert (await house.qf.acquire("shrinks", 0)).reason == "disabled"
 
 
 async def test_a_refill_fills_it_at_once(house: House) -> None:
     await house.quota("empties", capacity=5, refill_rate=0)
-    await house.qf.acquire_id("empties", 5)
+    await house.qf.acquire("empties", 5)
     assert (await house.client.get("/api/quotas/empties")).json()["remaining"] == 0
     assert (await house.client.post("/api/quotas/empties/refill")).json()["remaining"] == 5
     assert (await house.client.post("/api/quotas/empties/refill", json={})).status_code == 200

@@ -147,7 +147,7 @@ async def acquire(request: Request) -> Response:
     here = context_of(request)
     quota_id = check_id(request.path_params["quota_id"])
     wanted = await read(request, Acquire)
-    decision = await here.flow.acquire_id(quota_id, wanted.cost, wanted.key)
+    decision = await here.flow.acquire(quota_id, wanted.cost, key=wanted.key)
     return answer(decision, await here.policies.headers(decision))
 
 
