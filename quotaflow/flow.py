@@ -44,6 +44,7 @@ from quotaflow.timing import SystemClock
 SLOT_WAIT_S = 30.0
 
 _OPEN: list[tuple[asyncio.AbstractEventLoop, "Quotaflow"]] = []
+_MISSING = Reason.MISSING  # an enum looks a member up in twice the time of everything else about it
 
 
 class Quotaflow:
@@ -159,11 +160,11 @@ class Quotaflow:
             raise NotOpen("this Quotaflow is closed; use it inside its `async with`")
         bucket = "" if key is None else check_id(key, field="key")
         if isinstance(quota, str):
-            asked = quota, bucket, cost_micro(cost), wait_s(wait) if wait != 0 else 0
-            decision = await self._base.taking.one(*asked)
-            if decision.reason is not Reason.MISSING:
-                return decision
-            return await self._base.taking.one_known(*asked)
+            units, seconds = cost_micro(cost), wait_s(wait) if wait != 0 else 0
+            decision = await self._base.taking.one(quota, bucket, units, seconds)
+            if decision.reason is _MISSING:
+                return await self._base.taking.one_known(quota, bucket, units, seconds)
+            return decision
         if wait or cost != 1:
             what = "wait" if wait else "cost"
             raise InvalidInput(f"{what} is for one quota; costs of several are in the mapping", field=what)

@@ -28,10 +28,10 @@ class Taking:
 
         :raises InvalidInput: a key of a prepaid quota.
         """
-        quota_id = self._quotas.id_or(quota)
-        if self._quotas.is_prepaid(quota_id):
-            return self._charges.acquire(_without_key([Part(quota_id, cost)], key))
-        return self._lines.acquire(quota_id, key, cost, max_wait=wait)
+        quota_id = self._quotas.bucket_id(quota)
+        if quota_id is not None:
+            return self._lines.acquire(quota_id, key, cost, max_wait=wait)
+        return self._charges.acquire(_without_key([Part(self._quotas.id_or(quota), cost)], key))
 
     async def one_known(self, quota: str, key: str, cost: int, wait: float) -> Decision:
         """Do the same after reading again which quotas there are.

@@ -152,6 +152,11 @@ class QuotaState:
         """Do the same; a name that nobody knows is taken for an id."""
         return self._ids.get(name, name)
 
+    def bucket_id(self, name: str) -> str | None:
+        """Return the same if it is a bucket's; None of an allowance."""
+        quota_id = self._ids.get(name, name)
+        return None if quota_id in self._prepaid else quota_id
+
     async def refresh_names(self) -> None:
         """Read again which name has which id."""
         async with reaching(self._client):
