@@ -2,7 +2,7 @@
 -- Requests are decided in the order given; a refusal does not block the later ones. Callers who ask one bucket for the
 -- same cost share a request and are granted first come, first served. A batch that was decided before is answered
 -- again from the lane it was sent on, and takes nothing.
--- uses       fence bucket levels counters answer
+-- uses       fence bucket opened levels counters answer
 -- KEYS[1]    qf:{p0}:meta                   hash    the marker
 -- KEYS[2]    qf:{p0}:lane:<instance>:<n>    string  the reply to the last batch on this lane, kept 60 s
 -- KEYS[3+]   first the quotas, two keys each:

@@ -1,7 +1,7 @@
 -- claim: admit due ticks, manual triggers, and runs whose waiting is over: move the task's cursor, hold it to its rate
 -- and its slots, charge its quota, journal what was decided. What must wait is put into `due` here, and holds no worker.
 -- Every item is decided on its own, in the order given. Sending the same run id again gives the same grant.
--- uses       fence bucket counters allowance slots journal
+-- uses       fence bucket opened counters allowance refusals slots journal
 -- KEYS[1]    qf:{p0}:meta            hash    the marker; `backlog` counts journalled facts not yet in SQL
 -- KEYS[2]    qf:{p0}:journal         stream
 -- KEYS[3]    qf:{p0}:running         zset    run id -> end of its lease in microseconds

@@ -1,7 +1,7 @@
 -- consume: charge prepaid allowances, and the buckets that are named with them, all or none; each charge is a ledger
 -- fact in the journal. Requests are decided in the order given; a refusal does not block the later ones. A request id
 -- that was charged before is answered from its record and charges nothing. Cost 0 looks without taking.
--- uses       fence bucket counters allowance requests journal
+-- uses       fence bucket opened counters allowance refusals requests journal
 -- KEYS[1]    qf:{p0}:meta                 hash    the marker; `backlog` counts journalled facts not yet in SQL
 -- KEYS[2]    qf:{p0}:journal              stream
 -- KEYS[3]    qf:{p0}:requests             hash    how many records there are

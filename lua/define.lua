@@ -1,6 +1,6 @@
 -- define: put a quota's definition into force. An older version than the one in force changes nothing.
 -- A smaller capacity cuts the level; a larger one leaves it where it is.
--- uses       fence bucket
+-- uses       fence bucket opened
 -- KEYS[1]    qf:{p0}:meta            hash    the marker
 -- KEYS[2]    qf:{p0}:quotas          hash    name -> id, and " slots" where it has some
 -- KEYS[3]    qf:{p0}:quota:<id>      hash    the definition

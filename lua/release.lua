@@ -1,6 +1,6 @@
 -- release: give back units that were granted to callers who are gone. Never more than the capacity.
 -- Repeating a call gives nothing back again.
--- uses       fence bucket
+-- uses       fence bucket opened
 -- flags      allow-oom
 -- KEYS[1]    qf:{p0}:meta                        hash    the marker
 -- KEYS[2]    qf:{p0}:returned:<id of the call>   string  that it was done, kept 60 s

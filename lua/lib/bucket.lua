@@ -58,8 +58,8 @@ end
 -- Read a quota's definition. One that is not there is not `known`, and has nothing.
 local function open_quota(quota_key)
   local fields = redis.call('HMGET', quota_key, 'capacity', 'refill_rate', 'enabled', 'overrides')
-  local capacity, rate = whole(fields[1]), whole(fields[2])
-  local known = capacity ~= nil and rate ~= nil
+  local capacity, rate = tonumber(fields[1]), tonumber(fields[2]) -- define saw that they are whole
+  local known = capacity and rate and capacity >= 0 and rate >= 0 and capacity <= FOREVER and rate <= FOREVER
   return {
     key = quota_key, known = known, capacity = known and capacity or 0, rate = known and rate or 0,
     enabled = known and fields[3] == '1', overrides = fields[4], allowed = 0, limited = 0, retry = 0, jumps = 0,
@@ -77,17 +77,6 @@ local function terms_of(quota, level_key)
     end
   end
   return quota.capacity, quota.rate
-end
-
--- Bring a bucket up to now from its stored text; none means full.
-local function open_bucket(quota, level_key, stored, now)
-  local capacity, rate = terms_of(quota, level_key)
-  local level, at, jumped = capacity, now, false
-  if stored and quota.known then
-    level, at, jumped = read_level(stored, now, capacity, rate)
-    if jumped then quota.jumps = quota.jumps + 1 end
-  end
-  return { quota = quota, capacity = capacity, rate = rate, level = level, at = at, jumped = jumped, taken = false }
 end
 
 -- What stands between a cost and a bucket of this capacity that holds `level`.
@@ -115,13 +104,4 @@ end
 -- A keyed level that would be full again need not be remembered: it expires then. PX for `full_us` from now.
 local function lifetime(full_us)
   return digits(ceil(full_us / 1000) + 1)
-end
-
--- The level of a quota's only bucket stays, and so does one that is never full (-1).
-local function save_level(quota, level_key, level, at, full_us)
-  if full_us >= 0 and #level_key > #quota.key then
-    redis.call('SET', level_key, level_text(level, at), 'PX', lifetime(full_us))
-  else
-    redis.call('SET', level_key, level_text(level, at))
-  end
 end

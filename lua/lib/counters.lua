@@ -17,10 +17,3 @@ local function refused(quota, cost, count, word, wait)
     quota.limited, quota.word, quota.retry = quota.limited + count, word, wait
   end
 end
-
--- The same for an allowance, which keeps `allowed` itself.
-local function note_refused(it, refused_key, now)
-  if not it.seq or it.limited == 0 then return end
-  local refusals = { known = true, jumps = 0, allowed = 0, limited = it.limited, word = it.word, retry = it.retry }
-  note_decisions(it.key, refused_key, refusals, now)
-end

@@ -8,6 +8,7 @@ Duties beside those of turns.py:
 """
 
 import asyncio
+import itertools
 from collections.abc import Coroutine, Sequence
 from typing import Any
 
@@ -28,6 +29,9 @@ class Batcher(Turns[Wants, Decision]):
 
     def __init__(self, fence: Fence, clock: Clock, ids: Ids, *, deadline_s: float) -> None:
         self._ids = ids
+        self._batch_ids = (
+            itertools.count()
+        )  # a lane is this process's own, so they need not differ from others'
         self._newest_batch = 1  # how many callers the last call served
         super().__init__(fence, clock, deadline_s=deadline_s)
 
@@ -65,7 +69,7 @@ class Batcher(Turns[Wants, Decision]):
         return layout.decisions(str(reply))[0]
 
     def _call(self, layout: Layout | Even, lane: str) -> Call:
-        return layout.script, layout.script_keys(lane), layout.args(self._ids.next())
+        return layout.script, layout.script_keys(lane), layout.args(str(next(self._batch_ids)))
 
     def _new_lane(self) -> str:
         """Name a lane: a key where its last reply is kept. One whose answer nobody heard expires."""

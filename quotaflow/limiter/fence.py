@@ -10,7 +10,7 @@ Duties:
 import asyncio
 import random
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 from hiredis import ReplyError
 from redis.exceptions import RedisError
@@ -34,6 +34,8 @@ _REFUSALS = ("OOM", "MISCONF", "READONLY", "BUSY", "NOREPLICAS", "LOADING", "MAS
 # Bring Redis up to SQL with the scripts of the new incarnation; ends by writing the marker.
 Raw = Callable[[str, Sequence[str], Sequence[str]], Awaitable[Any]]
 Recover = Callable[[Raw, str], Awaitable[None]]
+
+_Call = tuple[str, Sequence[str], Sequence[str]]  # name, KEYS and ARGV of a script
 
 
 class Fence:
@@ -92,17 +94,25 @@ class Fence:
 
         :raises Unavailable: no server, no answer in time, or one that refuses.
         """
-        deadline_s = deadline_s or self._deadline_s
-        call = _Call(name, script_keys, args, self._loop.time() + deadline_s)
-        link = self._wire.link
-        sent = self._send(link, call) if link and self._ready.is_set() else None
-        return self._reply(call, sent, deadline_s)
+        call = name, script_keys, args
+        now_s, deadline_s = self._loop.time(), deadline_s or self._deadline_s
+        link, sent = self._wire.link, None
+        if link is not None and self._ready.is_set():
+            sent = link.evalsha(self._scripts[name].sha, script_keys, args, now_s, now_s + deadline_s)
+        return self._reply(call, sent, now_s + deadline_s, deadline_s)
 
-    async def _reply(self, call: "_Call", answer: "asyncio.Future[Any] | None", deadline_s: float) -> Any:
+    async def _reply(
+        self, call: _Call, answer: "asyncio.Future[Any] | None", until_s: float, deadline_s: float
+    ) -> Any:
+        name, script_keys, args = call
         was_lost = False
         while True:
             try:
-                return await (answer or self._send(await self._reach(call.until_s), call))
+                if answer is None:
+                    link = await self._reach(until_s)
+                    sha = self._scripts[name].sha
+                    answer = link.evalsha(sha, script_keys, args, self._loop.time(), until_s)
+                return await answer
             except TimeoutError:
                 if not self._ready.is_set():
                     raise Recovering(
@@ -114,11 +124,8 @@ class Fence:
                     raise Unavailable(f"Redis connection failed: {error}") from error
                 was_lost = True
             except ReplyError as error:
-                self._heed(call.name, str(error))
+                self._heed(name, str(error))
             answer = None
-
-    def _send(self, link: Link, call: "_Call") -> "asyncio.Future[Any]":
-        return link.evalsha(self._scripts[call.name].sha, call.script_keys, call.args, call.until_s)
 
     async def check(self) -> None:
         """Run the smallest script there is.
@@ -227,12 +234,3 @@ class Fence:
         self.number = number
         self._ready.set()
         log.info(Event.FENCE_RECOVERED, incarnation=number)
-
-
-class _Call(NamedTuple):
-    """A script to run, and until when on the loop's clock its reply is wanted."""
-
-    name: str
-    script_keys: Sequence[str]
-    args: Sequence[str]
-    until_s: float

@@ -6,6 +6,7 @@ more for each call, a third of what a caller who is alone waits.
 """
 
 import asyncio
+import math
 import random
 from collections import deque
 from collections.abc import Callable, Sequence
@@ -31,7 +32,7 @@ class Link(asyncio.Protocol):
     def __init__(self, connection: Any, patience_s: float, on_end: "Callable[[Link], None]") -> None:
         """Take over what redis-py has connected; it has no public name for its transport.
 
-        :param patience_s: how long it may be silent while somebody waits; then it is given up.
+        :param patience_s: how long an answer may take; then, at the next deadline of a caller, it is given up.
         :param on_end: is called as soon as nothing can be sent on it any more.
         """
         self._patience_s = patience_s
@@ -43,23 +44,21 @@ class Link(asyncio.Protocol):
             high=0
         )  # uvloop would write at the end of the turn: Redis could begin
         self._replies = Reader(encoding="utf-8", notEnoughData=_MORE)
-        self._asked: deque[tuple[asyncio.Future[Any], float]] = deque()  # and until when
+        self._asked: deque[tuple[asyncio.Future[Any], float, float]] = deque()  # when, and until when
         self._loop = asyncio.get_running_loop()
-        self._heard_s = 0.0  # when the last answer came, or the first question after it was asked
         self._timer: asyncio.TimerHandle | None = None  # one for all: a timer for each call would cost 3 us
+        self._timer_s = math.inf  # when it goes off
 
     def evalsha(
-        self, sha: str, script_keys: Sequence[str], args: Sequence[str], until_s: float
+        self, sha: str, script_keys: Sequence[str], args: Sequence[str], now_s: float, until_s: float
     ) -> "asyncio.Future[Any]":
         """Send a call, whose answer is wanted until a moment of the loop's clock.
 
         The future ends with its reply, ReplyError when the server refuses, TimeoutError, or Lost.
         """
         answer: asyncio.Future[Any] = self._loop.create_future()
-        if not self._asked:
-            self._heard_s = self._loop.time()
-        self._asked.append((answer, until_s))
-        if self._timer is None or until_s < self._timer.when():
+        self._asked.append((answer, now_s, until_s))
+        if until_s < self._timer_s:
             self._watch(until_s)
         self._transport.write(pack_command(("EVALSHA", sha, str(len(script_keys)), *script_keys, *args)))  # type: ignore[arg-type]
         return answer
@@ -67,9 +66,8 @@ class Link(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         """Hand each whole reply to whoever asked for it."""
         self._replies.feed(data)
-        self._heard_s = self._loop.time()
         while (reply := self._replies.gets()) is not _MORE:
-            answer, _ = self._asked.popleft()
+            answer, _, _ = self._asked.popleft()
             if answer.done():
                 continue
             if isinstance(reply, ReplyError):
@@ -80,15 +78,15 @@ class Link(asyncio.Protocol):
     def _watch(self, until_s: float) -> None:
         if self._timer is not None:
             self._timer.cancel()
-        self._timer = self._loop.call_at(until_s, self._expire)
+        self._timer, self._timer_s = self._loop.call_at(until_s, self._expire), until_s
 
     def _expire(self) -> None:
-        """Tell those whose time is up, and give the connection up when it has been silent for too long."""
-        self._timer = None
+        """Tell those whose time is up. When the first of all has waited for too long the connection is given up."""
+        self._timer, self._timer_s = None, math.inf
         now_s = self._loop.time()
-        if self._asked and now_s - self._heard_s >= self._patience_s:
+        if self._asked and now_s - self._asked[0][1] >= self._patience_s:
             self.abort()
-        waiting = [(answer, until_s) for answer, until_s in self._asked if not answer.done()]
+        waiting = [(answer, until_s) for answer, _, until_s in self._asked if not answer.done()]
         for answer, until_s in waiting:
             if until_s <= now_s:
                 answer.set_exception(TimeoutError())
@@ -102,7 +100,7 @@ class Link(asyncio.Protocol):
         self._connection._close()  # noqa: SLF001  it would warn of a connection left open
         if self._timer is not None:
             self._timer.cancel()
-        for answer, _ in self._asked:
+        for answer, _, _ in self._asked:
             if not answer.done():
                 answer.set_exception(Lost(str(error or "closed")))
         self._asked.clear()
