@@ -32,7 +32,6 @@ class Batcher(Turns[Wants, Decision]):
         self._batch_ids = (
             itertools.count()
         )  # a lane is this process's own, so they need not differ from others'
-        self._newest_batch = 1  # how many callers the last call served
         super().__init__(fence, clock, deadline_s=deadline_s)
 
     async def acquire(self, wants: Wants) -> Decision:
@@ -40,32 +39,25 @@ class Batcher(Turns[Wants, Decision]):
 
         :raises Unavailable: no answer within the deadline; what was taken all the same is given back later.
         """
-        if self._newest_batch == 1 and len(self._free) == LANES and not self._waiting:
-            return await self._alone(wants)
-        answer = self.ask(wants)
-        try:
-            return await answer
-        except asyncio.CancelledError:
-            # Cancelled between the answer and its delivery: nobody will ever see this grant.
-            if not answer.cancelled() and answer.exception() is None and answer.result().allowed:
-                self._later(self._return([wants]))
-            raise
-
-    async def _alone(self, wants: Wants) -> Decision:
-        lane, layout = self._free.pop(), lay_out([wants])
+        if self._half > 1 or len(self._free) < LANES or self._waiting:
+            answer = self.ask(wants)
+            try:
+                return await answer
+            except asyncio.CancelledError:
+                # Cancelled between the answer and its delivery: nobody will ever see this grant.
+                if not answer.cancelled() and answer.exception() is None and answer.result().allowed:
+                    self._later(self._return([wants]))
+                raise
+        lane, layout = self._take_off(1), lay_out([wants])
         call = self._call(layout, lane)
-        self.asked += 1
-        self.batches += 1
         try:
             reply = await self._fence.run(*call, deadline_s=self._deadline_s)
         except (asyncio.CancelledError, Unavailable):
             self._later(self._recall([wants], call))
-            self._landed(self._new_lane())
+            lane = self._new_lane()
             raise
-        except QuotaflowError:
+        finally:
             self._landed(lane)
-            raise
-        self._landed(lane)
         return layout.decisions(str(reply))[0]
 
     def _call(self, layout: Layout | Even, lane: str) -> Call:
@@ -76,8 +68,6 @@ class Batcher(Turns[Wants, Decision]):
         return keys.lane(self._ids.node, next(self._lanes))
 
     def _send(self, lane: str, batch: list[Ask[Wants, Decision]]) -> Coroutine[Any, Any, None]:
-        self.batches += 1
-        self._newest_batch = len(batch)
         layout = lay_out([wants for wants, _, _ in batch])
         call = self._call(layout, lane)
         left_s = max(0.001, batch[0][1] - self._clock.mono_s())  # of the first to come

@@ -45,7 +45,6 @@ class Charging(Turns[Order, Charge]):
             raise
 
     def _send(self, lane: str, batch: list[Ask[Order, Charge]]) -> Coroutine[Any, Any, None]:
-        self.batches += 1
         layout = lay_out_charges([order for order, _, _ in batch])
         left_s = max(0.001, batch[0][1] - self._clock.mono_s())  # of the first to come
         reply = self._fence.run(

@@ -1,8 +1,8 @@
 """Turns: what concurrent callers of one turn of the event loop ask becomes one script call.
 
 Duties:
-1. Send at the end of the turn, or before it at 64 waiting, on the next free lane; when nothing is on its way, at 16:
-   Redis then works on the first while the others are still being asked for.
+1. Send at the end of the turn, or before it at 64 waiting, on the next free lane. With nothing on its way, send at half
+   of those who came lately: the two halves then take turns, and neither Redis nor this process waits for the other.
 2. Give every caller its own answer; a batch that fails fails its own callers only.
 3. Insist, for those who have gone or were told that nobody knows, that what was done for them is undone.
 """
@@ -23,7 +23,6 @@ from quotaflow.timing import Clock
 log = get_logger(room="limiter")
 
 BATCH = 64  # larger batches block Redis for longer and gain little
-FIRST = 16  # of those when nothing is on its way; with 32 callers two such batches take turns
 LANES = 8  # batches on their way at once
 RECALL_S = 30.0  # how long to try to learn what a call did and to undo it; the server remembers for 60 s
 RECALL_PAUSE_S = 0.2
@@ -53,6 +52,8 @@ class Turns(ABC, Generic[Item, Answer]):
         self._under_way: set[asyncio.Task[None]] = set()
         self._recalls = asyncio.Semaphore(RECALLS)
         self._flush_is_due = False
+        self._newest = 1  # how many the last call asked for
+        self._half = 1  # the mean of the last two
         self._until_s = 0.0  # when answers are wanted that are asked for in this turn
         self.batches = 0
         self.asked = 0
@@ -80,7 +81,7 @@ class Turns(ABC, Generic[Item, Answer]):
             self._loop.call_soon(self._end_turn)
         answer: asyncio.Future[Answer] = self._loop.create_future()
         self._waiting.append((item, self._until_s, answer))
-        if len(self._waiting) >= (self.most if len(self._free) < LANES else FIRST):
+        if len(self._waiting) >= (self.most if len(self._free) < LANES else self._half):
             self._flush()
         return answer
 
@@ -115,9 +116,16 @@ class Turns(ABC, Generic[Item, Answer]):
     def _flush(self) -> None:
         while self._waiting and self._free:
             count = min(self.most, len(self._waiting))
-            self.asked += count
             if batch := [ask for _ in range(count) if not (ask := self._waiting.popleft())[2].done()]:
-                self._later(self._send(self._free.pop(), batch))
+                self._later(self._send(self._take_off(len(batch)), batch))
+
+    def _take_off(self, count: int) -> str:
+        """Take a lane for a call that asks for so many."""
+        self.asked += count
+        self.batches += 1
+        self._half = (self._newest + count + 1) // 2
+        self._newest = count
+        return self._free.pop()
 
     def _later(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         task = self._loop.create_task(work)
