@@ -29,9 +29,7 @@ class Batcher(Turns[Wants, Decision]):
 
     def __init__(self, fence: Fence, clock: Clock, ids: Ids, *, deadline_s: float) -> None:
         self._ids = ids
-        self._batch_ids = (
-            itertools.count()
-        )  # a lane is this process's own, so they need not differ from others'
+        self._batch_ids = itertools.count()  # on lanes that nobody else uses
         super().__init__(fence, clock, deadline_s=deadline_s)
 
     async def acquire(self, wants: Wants) -> Decision:

@@ -40,9 +40,8 @@ class Link(asyncio.Protocol):
         self._connection = connection
         self._transport: asyncio.Transport = connection._writer.transport  # noqa: SLF001
         self._transport.set_protocol(self)
-        self._transport.set_write_buffer_limits(
-            high=0
-        )  # uvloop would write at the end of the turn: Redis could begin
+        # Written at once: uvloop would wait for the end of the turn, while Redis could have begun.
+        self._transport.set_write_buffer_limits(high=0)
         self._replies = Reader(encoding="utf-8", notEnoughData=_MORE)
         self._asked: deque[tuple[asyncio.Future[Any], float, float]] = deque()  # when, and until when
         self._loop = asyncio.get_running_loop()

@@ -38,6 +38,29 @@ async def test_callers_of_one_turn_share_calls_and_get_exactly_what_there_is(ben
     assert bench.batcher.batches - before <= 2 + 200 // BATCH
 
 
+async def test_a_crowd_that_comes_again_goes_in_two_halves(bench: Bench) -> None:
+    await define(bench)
+    await asyncio.gather(
+        *[bench.batcher.ask(one()) for _ in range(40)]
+    )  # one at once, and those who came behind
+    before = bench.batcher.batches
+    await asyncio.gather(*[bench.batcher.ask(one()) for _ in range(40)])
+    assert bench.batcher.batches - before == 2
+    assert (bench.batcher._newest, bench.batcher._half) == (20, 20)
+
+
+async def test_who_is_alone_once_more_waits_for_no_end_of_a_turn(bench: Bench) -> None:
+    await define(bench)
+    await asyncio.gather(*[bench.batcher.ask(one()) for _ in range(40)])
+    while bench.batcher._half > 1:
+        await bench.batcher.acquire(one())
+    before = bench.batcher.batches
+    caller = asyncio.create_task(bench.batcher.acquire(one()))
+    await asyncio.sleep(0)
+    assert (bench.batcher.batches - before, bench.batcher.statistics()["waiting"]) == (1, 0)
+    await caller
+
+
 async def test_callers_of_one_call_are_served_in_the_order_in_which_they_came(bench: Bench) -> None:
     await define(bench, capacity=40)
     looking = bench.batcher.ask(one(cost=0))  # on its way alone; the others go together when this turn ends
@@ -127,6 +150,13 @@ async def test_a_batch_whose_reply_was_lost_is_answered_again_and_charged_once(b
         decisions = await asyncio.gather(*[bench.batcher.ask(one()) for _ in range(3)])
         assert sorted(decision.remaining for decision in decisions) == [97, 98, 99]
         assert await remaining(bench) == 97
+
+
+async def test_a_lone_caller_whose_reply_was_lost_is_answered_again_and_charged_once(bench: Bench) -> None:
+    await define(bench)
+    async with losing(bench, 1):
+        assert (await bench.batcher.acquire(one(key="anna"))).remaining == 99
+    assert (await bench.batcher.ask(one(key="anna", cost=0))).remaining == 99
 
 
 async def test_a_batch_that_fails_twice_fails_its_own_callers_only(bench: Bench) -> None:
