@@ -23,9 +23,9 @@ PLANTS = {
     # A call that is sent again goes under another id: whatever was done the first time is done twice.
     "new-id-per-retry": Patch(
         "quotaflow/limiter/fence.py",
-        "                for last_try in (False, True):\n",
-        "                for last_try in (False, True):\n"
-        '                    script_keys = [key + "." * last_try if ":request:" in key else key for key in script_keys]\n',
+        "                    link = await self._reach(until_s)\n",
+        "                    link = await self._reach(until_s)\n"
+        '                    script_keys = [key + "." * was_lost if ":request:" in key else key for key in script_keys]\n',
     ),
     # Recovery believes whatever Redis says, whichever of the two is newer.
     "absolute-snapshot": Patch(
