@@ -162,9 +162,10 @@ class Quotaflow:
         if isinstance(quota, str):
             units, seconds = cost_micro(cost), wait_s(wait) if wait != 0 else 0
             decision = await self._base.taking.one(quota, bucket, units, seconds)
-            if decision.reason is _MISSING:
-                return await self._base.taking.one_known(quota, bucket, units, seconds)
-            return decision
+            known = decision.reason is not _MISSING
+            return decision if known else await self._base.taking.one_known(quota, bucket, units, seconds)
+        if not isinstance(quota, Mapping):
+            raise InvalidInput("quota must be a name, or a mapping of names to costs", field="quota")
         if wait or cost != 1:
             what = "wait" if wait else "cost"
             raise InvalidInput(f"{what} is for one quota; costs of several are in the mapping", field=what)

@@ -49,7 +49,7 @@ end
 
 -- A stored "<level> <at_us>" brought up to now. What is no such text is an error, and so is what is no number.
 local function read_level(text, now, capacity, rate)
-  local gap = string.find(text, ' ', 1, true)
+  local gap = string.find(text, ' ', 1, true) or error('INVALID level')
   local level, at = tonumber(string.sub(text, 1, gap - 1)), tonumber(string.sub(text, gap + 1))
   if not (level >= 0 and at >= 0) then error('INVALID level') end
   return refilled(level, at, now, capacity, rate)

@@ -12,7 +12,7 @@ import itertools
 from collections.abc import Coroutine, Sequence
 from typing import Any
 
-from quotaflow.errors import QuotaflowError, Unavailable
+from quotaflow.errors import Unavailable
 from quotaflow.ids import Ids
 from quotaflow.limiter import keys
 from quotaflow.limiter.decide import Even, Layout, Wants, bucket_keys, lay_out, level_key
@@ -46,8 +46,8 @@ class Batcher(Turns[Wants, Decision]):
                 if not answer.cancelled() and answer.exception() is None and answer.result().allowed:
                     self._later(self._return([wants]))
                 raise
-        lane, layout = self._take_off(1), lay_out([wants])
-        call = self._call(layout, lane)
+        layout, lane = lay_out([wants]), self._take_off(1)
+        call, resent = self._call(layout, lane), self._fence.resent
         try:
             reply = await self._fence.run(*call, deadline_s=self._deadline_s)
         except (asyncio.CancelledError, Unavailable):
@@ -55,7 +55,7 @@ class Batcher(Turns[Wants, Decision]):
             lane = self._new_lane()
             raise
         finally:
-            self._landed(lane)
+            self._landed(self._after(lane, resent))
         return layout.decisions(str(reply))[0]
 
     def _call(self, layout: Layout | Even, lane: str) -> Call:
@@ -64,6 +64,14 @@ class Batcher(Turns[Wants, Decision]):
     def _new_lane(self) -> str:
         """Name a lane: a key where its last reply is kept. One whose answer nobody heard expires."""
         return keys.lane(self._ids.node, next(self._lanes))
+
+    def _after(self, lane: str, resent: int) -> str:
+        """Return the lane for the next call: a new one if a call was sent again meanwhile.
+
+        Its first copy may still be on the way to Redis, in a network that keeps what a dead connection sent. Where the
+        reply is kept it takes nothing; where another call's reply were by then, it would take units for nobody.
+        """
+        return lane if self._fence.resent == resent else self._new_lane()
 
     def _send(self, lane: str, batch: list[Ask[Wants, Decision]]) -> Coroutine[Any, Any, None]:
         layout = lay_out([wants for wants, _, _ in batch])
@@ -79,20 +87,23 @@ class Batcher(Turns[Wants, Decision]):
         call: Call,
         reply: Coroutine[Any, Any, Any],
     ) -> None:
+        resent = self._fence.resent
         try:
             text = str(await reply)
         except asyncio.CancelledError:
             self.unreturned += len(batch)
             fail(batch, Unavailable("stopping"))
             raise
-        except QuotaflowError as error:
+        except Exception as error:  # noqa: BLE001  whoever asked must hear of it
             if isinstance(error, Unavailable):
                 self._later(self._recall([wants for wants, _, _ in batch], call))
                 lane = self._new_lane()
             fail(batch, error)
             return
         finally:
-            self._landed(lane)  # before anybody is answered: who then asks again finds the lane free
+            self._landed(
+                self._after(lane, resent)
+            )  # before anybody is answered: who asks again finds it free
         gone: list[Wants] = []
         for (wants, _, answer), decision in zip(batch, layout.decisions(text), strict=True):
             if not answer.done():

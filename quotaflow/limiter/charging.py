@@ -61,13 +61,13 @@ class Charging(Turns[Order, Charge]):
     ) -> None:
         try:
             text = str(await reply)
-        except (QuotaflowError, asyncio.CancelledError) as error:
+        except (Exception, asyncio.CancelledError) as error:
             is_cancelled = isinstance(error, asyncio.CancelledError)
             if isinstance(error, Unavailable):
                 self._later(self._undo([order for order in layout.orders if order.is_ours]))
             elif is_cancelled:
                 self.unreturned += sum(order.is_ours for order in layout.orders)
-            fail(batch, error if isinstance(error, QuotaflowError) else Unavailable("stopping"))
+            fail(batch, error if isinstance(error, Exception) else Unavailable("stopping"))
             if is_cancelled:
                 raise
             return

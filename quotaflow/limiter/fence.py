@@ -55,6 +55,7 @@ class Fence:
         self._lost.set()
         self._doubted: int | None = None  # the incarnation in which something that must be there was missing
         self.recoveries = 0
+        self.resent = 0  # calls whose connection died
         self.number = 0
 
     @property
@@ -123,6 +124,7 @@ class Fence:
                 if was_lost:
                     raise Unavailable(f"Redis connection failed: {error}") from error
                 was_lost = True
+                self.resent += 1
             except ReplyError as error:
                 self._heed(name, str(error))
             answer = None

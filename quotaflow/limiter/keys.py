@@ -24,8 +24,8 @@ def encode_id(text: str) -> str:
     """Percent-encode outside [A-Za-z0-9_.-]: two ids never share a key, and no id can reach a hash tag."""
     if _PLAIN(text):
         return text
-    # quote() leaves "~" alone; it is outside the alphabet.
-    return quote(text, safe="").replace("~", "%7E")
+    # quote() leaves "~" alone; it is outside the alphabet. A name that is no text has no quota: it need not be refused.
+    return quote(text, safe="", errors="surrogatepass").replace("~", "%7E")
 
 
 def encode_ids(texts: Sequence[str]) -> Sequence[str]:

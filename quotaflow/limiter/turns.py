@@ -117,7 +117,14 @@ class Turns(ABC, Generic[Item, Answer]):
         while self._waiting and self._free:
             count = min(self.most, len(self._waiting))
             if batch := [ask for _ in range(count) if not (ask := self._waiting.popleft())[2].done()]:
-                self._later(self._send(self._take_off(len(batch)), batch))
+                self._start(self._take_off(len(batch)), batch)
+
+    def _start(self, lane: str, batch: list[Ask[Item, Answer]]) -> None:
+        try:
+            self._later(self._send(lane, batch))
+        except Exception as error:  # noqa: BLE001  whoever asked must hear of it
+            fail(batch, error)
+            self._free.append(lane)
 
     def _take_off(self, count: int) -> str:
         """Take a lane for a call that asks for so many."""

@@ -14,8 +14,10 @@ from typing import Any
 
 from hiredis import Reader, ReplyError, pack_command
 from redis.exceptions import ConnectionError as RedisConnectionError
+from redis.exceptions import ResponseError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
+from quotaflow.errors import Unavailable
 from quotaflow.limiter.client import Client
 from quotaflow.timing import raise_if_cancelled
 
@@ -119,7 +121,10 @@ class Wire:
         self.link: Link | None = None
 
     async def connect(self) -> Link:
-        """Return the connection. One is made if there is none; nothing was sent yet, so it tries until cancelled."""
+        """Return the connection. One is made if there is none; nothing was sent yet, so it tries until cancelled.
+
+        :raises Unavailable: the server is there and refuses.
+        """
         async with self._connecting:
             while self.link is None:
                 connection = self._client.connection_pool.make_connection()
@@ -129,6 +134,9 @@ class Wire:
                     await connection.disconnect(nowait=True)
                     raise_if_cancelled()
                     await asyncio.sleep(0.02 + random.random() * 0.05)  # noqa: S311  jitter
+                except ResponseError as error:  # to its first words: it is busy, or forbids them
+                    await connection.disconnect(nowait=True)
+                    raise Unavailable(f"Redis refuses a connection: {error}") from error
                 except BaseException:  # whoever wanted it has gone
                     await connection.disconnect(nowait=True)
                     raise

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from typing import Any
 from unittest.mock import patch
 
 import pytest
@@ -10,11 +11,11 @@ import pytest
 from quotaflow.amounts import MICRO
 from quotaflow.errors import Unavailable
 from quotaflow.limiter import keys, wire
-from quotaflow.limiter.turns import BATCH, MOST_WAITING
+from quotaflow.limiter.turns import BATCH, LANES, MOST_WAITING
 from quotaflow.limiter.wire import Link
 from quotaflow.model import Decision, Override, Reason, make_quota
 from tests.limiter.conftest import Bench, bench_on
-from tests.servers import ValkeyProcess
+from tests.servers import PATIENCE_S, ValkeyProcess
 
 
 def one(quota_id: str = "q", cost: int = MICRO, key: str = "") -> tuple[tuple[str, str, int], ...]:
@@ -219,3 +220,48 @@ async def test_a_key_may_have_a_capacity_and_rate_of_its_own(bench: Bench) -> No
     assert (await bench.batcher.ask(one(key="anna", cost=5 * MICRO))).reason is Reason.IMPOSSIBLE
     await bench.quotas.drop_override("q", "vip")
     assert (await bench.batcher.ask(one(key="vip", cost=5 * MICRO))).reason is Reason.IMPOSSIBLE
+
+
+async def test_a_name_that_is_no_text_harms_nobody_else(bench: Bench) -> None:
+    await define(bench)
+    asked = [bench.batcher.ask(one()), bench.batcher.ask(one("\ud800")), bench.batcher.ask(one())]
+    decisions = await asyncio.wait_for(asyncio.gather(*asked), PATIENCE_S)
+    assert [decision.reason for decision in decisions] == [Reason.GRANTED, Reason.MISSING, Reason.GRANTED]
+    assert (await bench.batcher.acquire(one("\ud800"))).reason is Reason.MISSING
+
+
+async def test_what_a_dead_connection_delivers_late_takes_nothing_whoever_came_meanwhile(
+    bench: Bench,
+) -> None:
+    await define(bench)
+    sent: list[tuple[Any, ...]] = []
+
+    class Remembering(LossyLink):
+        def evalsha(self, *call: Any) -> "asyncio.Future[Any]":
+            sent.append(call)
+            return super().evalsha(*call)
+
+    with patch.object(wire, "Link", Remembering):
+        bench.wire.close()
+        LossyLink.lose = 1
+        assert (await bench.batcher.acquire(one(key="anna"))).allowed
+        first = sent[0]
+        for _ in range(LANES * 2):
+            await asyncio.gather(*[bench.batcher.ask(one(key="otto")) for _ in range(2)])
+        link = await bench.wire.connect()
+        await link.evalsha(*first[:3], *[asyncio.get_running_loop().time() + seconds for seconds in (0, 5)])
+    assert (await bench.batcher.ask(one(key="anna", cost=0))).remaining == 99
+
+
+async def test_a_server_that_refuses_the_first_words_of_a_connection_is_unavailable(bench: Bench) -> None:
+    await define(bench)
+    await bench.plain.execute_command("ACL", "SETUSER", "default", "-info")
+    bench.wire.close()
+    try:
+        answers = await asyncio.wait_for(
+            asyncio.gather(*[bench.batcher.ask(one()) for _ in range(20)], return_exceptions=True), PATIENCE_S
+        )
+    finally:
+        await bench.plain.execute_command("ACL", "SETUSER", "default", "+info")
+    assert {type(answer) for answer in answers} == {Unavailable}
+    assert (await bench.batcher.ask(one())).allowed
