@@ -44,7 +44,6 @@ from quotaflow.timing import SystemClock
 SLOT_WAIT_S = 30.0
 
 _OPEN: list[tuple[asyncio.AbstractEventLoop, "Quotaflow"]] = []
-_MISSING = Reason.MISSING  # an enum looks a member up in twice the time of everything else about it
 
 
 class Quotaflow:
@@ -162,7 +161,7 @@ class Quotaflow:
         if isinstance(quota, str):
             units, seconds = cost_micro(cost), wait_s(wait) if wait != 0 else 0
             decision = await self._base.taking.one(quota, bucket, units, seconds)
-            known = decision.reason is not _MISSING
+            known = decision.reason is not Reason.MISSING
             return decision if known else await self._base.taking.one_known(quota, bucket, units, seconds)
         if not isinstance(quota, Mapping):
             raise InvalidInput("quota must be a name, or a mapping of names to costs", field="quota")

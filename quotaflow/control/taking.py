@@ -24,7 +24,7 @@ class Taking:
     def one(self, quota: str, key: str, cost: int, wait: float) -> Awaitable[Decision]:
         """Take units of one quota, waiting at most `wait` seconds for a bucket.
 
-        Who finds it missing looks again: this is every decision, and a coroutine more would be a tenth of it.
+        Who finds it missing asks `one_known`. Not a coroutine: every decision passes through here.
 
         :raises InvalidInput: a key of a prepaid quota.
         """

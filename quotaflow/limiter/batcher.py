@@ -47,8 +47,9 @@ class Batcher(Turns[Wants, Decision]):
                     self._later(self._return([wants]))
                 raise
         layout, lane = lay_out([wants]), self._take_off(1)
-        call, resent = self._call(layout, lane), self._fence.resent
+        resent = self._fence.resent
         try:
+            call = self._call(layout, lane)
             reply = await self._fence.run(*call, deadline_s=self._deadline_s)
         except (asyncio.CancelledError, Unavailable):
             self._later(self._recall([wants], call))

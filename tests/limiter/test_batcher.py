@@ -41,9 +41,8 @@ async def test_callers_of_one_turn_share_calls_and_get_exactly_what_there_is(ben
 
 async def test_a_crowd_that_comes_again_goes_in_two_halves(bench: Bench) -> None:
     await define(bench)
-    await asyncio.gather(
-        *[bench.batcher.ask(one()) for _ in range(40)]
-    )  # one at once, and those who came behind
+    # The first goes at once, the others behind it: 20 in the mean.
+    await asyncio.gather(*[bench.batcher.ask(one()) for _ in range(40)])
     before = bench.batcher.batches
     await asyncio.gather(*[bench.batcher.ask(one()) for _ in range(40)])
     assert bench.batcher.batches - before == 2
@@ -228,6 +227,19 @@ async def test_a_name_that_is_no_text_harms_nobody_else(bench: Bench) -> None:
     decisions = await asyncio.wait_for(asyncio.gather(*asked), PATIENCE_S)
     assert [decision.reason for decision in decisions] == [Reason.GRANTED, Reason.MISSING, Reason.GRANTED]
     assert (await bench.batcher.acquire(one("\ud800"))).reason is Reason.MISSING
+
+
+async def test_what_cannot_be_laid_out_fails_its_own_batch_and_costs_no_lane(bench: Bench) -> None:
+    await define(bench)
+    wrong: Any = (("q", 5, MICRO),)
+    for _ in range(LANES + 1):
+        asked = [bench.batcher.ask(wants) for wants in (one(), one(), wrong)]
+        answers = await asyncio.wait_for(asyncio.gather(*asked, return_exceptions=True), PATIENCE_S)
+        assert isinstance(answers[2], TypeError)
+        with pytest.raises(TypeError):
+            await bench.batcher.acquire(wrong)
+    assert len(bench.batcher._free) == LANES
+    assert (await bench.batcher.ask(one())).allowed
 
 
 async def test_what_a_dead_connection_delivers_late_takes_nothing_whoever_came_meanwhile(
