@@ -10,21 +10,21 @@
 --            qf:{p0}:refused:<id>           stream  the newest 1,000 refusals
 --            then the buckets, one key each:
 --            qf:{p0}:level:<id>[:<key>]     string  "<level in micro-units> <at_us>"; a keyed one expires when full
--- ARGV[1]    batch id
+-- ARGV[1]    batch id     a number
 -- ARGV[2]    quotas       for each bucket the 1-based index of its quota; a single 1 when all have the same
 -- ARGV[3]    requests     "<callers> <bucket> <cost>" for one bucket, which `callers` ask for the same cost, or
 --                         "0 <n> <bucket> <cost> ..." for one caller who asks n buckets, all or none. Buckets by 1-based
---                         index, costs in micro-units, integer 0 .. 9e15. Numbers in a text, as in the reply: an ARGV,
---                         or a value of a reply, takes as long as ten of them
--- reply      one text: "<batch id> <told> ...;<other> ...". Two numbers are told of each request: what the bucket held
---            then in micro-units, and reset_after_us as it is after the whole batch (-1 = never). Of a request that was
---            not granted to all of its callers, or has several buckets, there are five others: its 1-based index, how
+--                         index, costs in micro-units, integer 0 .. 9e15. Numbers in one text: an ARGV takes as long as
+--                         ten of them
+-- reply      one text, JSON: [<batch id>, [<told> ...], [<other> ...]]. Told are, in order, [<so many requests>, what the
+--            bucket held then in micro-units, reset_after_us as it is after the whole batch (-1 = never)]. Of one that
+--            was not granted to all of its callers, or has several buckets, there is another: [its 1-based index, how
 --            many callers were granted, why the rest were not (granted|limited|impossible|disabled|missing), index of
---            the bucket that decided, retry_after_us (-1 = never)
+--            the bucket that decided, retry_after_us (-1 = never)]
 local lost = fenced(KEYS[1])
 if lost then return lost end
 local batch, now = ARGV[1], now_us()
-local reply, others = { batch }, {}
+local reply, others = {}, {}
 
 -- The numbers of a text; nil if one is not a whole number up to 9e15.
 local function numbers(text)
@@ -95,15 +95,15 @@ local function take(bucket, cost, times)
   bucket.quota.allowed = bucket.quota.allowed + times
 end
 
-local told = {}
+local decided = {}
 local function tell(slot, cost, granted, missed, word)
   local bucket = buckets[slot]
-  told[#told + 1] = { slot, bucket.level }
+  decided[#decided + 1] = { slot, bucket.level }
   if not word then return end
   local wait = 0
   if word == 'limited' then wait = wait_of(bucket, cost) elseif word ~= 'granted' then wait = -1 end
   refused(bucket.quota, cost, missed, word, wait)
-  others[#others + 1] = string.format('%d %d %s %d %d', #told, granted, word, slot, wait)
+  others[#others + 1] = string.format('[%d,%d,"%s",%d,%d]', #decided, granted, word, slot, wait)
 end
 
 -- Some callers who ask one bucket for the same cost.
@@ -153,10 +153,10 @@ for slot, bucket in ipairs(buckets) do
   local reset = bucket.quota.known and wait_of(bucket, bucket.capacity) or -1
   resets[slot] = reset
   if bucket.taken or bucket.jumped then
-    keep_level(bucket.quota, KEYS[first_level + slot - 1], bucket.level, bucket.at, reset)
+    keep_level(bucket.quota, KEYS[first_level + slot - 1], level_text(bucket.level, bucket.at), reset)
   end
 end
-for request, item in ipairs(told) do
-  reply[request + 1] = string.format('%d %d', item[2], resets[item[1]])
+for request, item in ipairs(decided) do
+  reply[request] = told(1, item[2], resets[item[1]])
 end
-return answer(quotas, reply, others, now)
+return answer(batch, quotas, reply, others, now)

@@ -1,7 +1,6 @@
 """Numbers and ids that people give, checked and made exact."""
 
 import math
-import re
 import unicodedata
 from decimal import Decimal
 
@@ -13,8 +12,6 @@ MAX_MICRO = MAX_UNITS * MICRO  # 9e15 < 2**53: exact in a Lua double
 MAX_PREPAID_UNITS = 2_000_000_000  # a double keeps every micro-unit of as many
 MAX_SLOTS = 1_000_000
 MAX_ID_BYTES = 128
-
-_PLAIN_ID = re.compile(r"[A-Za-z0-9_.-]{1,128}").fullmatch
 
 
 def amount_micro(value: object, *, field: str, minimum: int = 0) -> int:
@@ -53,8 +50,6 @@ def cost_micro(value: object, *, field: str = "cost") -> int:
 
     :raises InvalidInput: also for what is not a multiple of 1e-6: a charge is never rounded.
     """
-    if type(value) is int and 0 <= value <= MAX_UNITS:  # nearly every call; a twentieth of what follows
-        return value * MICRO
     micro = amount_micro(value, field=field)
     if isinstance(value, Decimal | float) and micro / MICRO != float(value):
         raise InvalidInput(f"{field} must be a multiple of 0.000001", field=field)
@@ -92,8 +87,6 @@ def check_id(value: object, *, field: str = "id") -> str:
     """
     if not isinstance(value, str):
         raise InvalidInput(f"{field} must be text, not {type(value).__name__}", field=field)
-    if _PLAIN_ID(value):
-        return value
     text = value if value.isascii() else unicodedata.normalize("NFC", value)
     if not text or text != text.strip():
         raise InvalidInput(f"{field} must not be empty nor begin or end with space", field=field)
@@ -102,3 +95,20 @@ def check_id(value: object, *, field: str = "id") -> str:
     if len(text.encode()) > MAX_ID_BYTES:
         raise InvalidInput(f"{field} must be at most {MAX_ID_BYTES} bytes of UTF-8", field=field)
     return text
+
+
+def check_key(key: object) -> str:
+    """Check the key of one bucket among a quota's many, as an id is checked.
+
+    :raises InvalidInput: as `check_id` does.
+    """
+    # Nearly every decision has such a key; a regular expression takes three times as many instructions.
+    if (
+        type(key) is str
+        and key.isascii()
+        and key.isprintable()
+        and " " not in key
+        and 0 < len(key) <= MAX_ID_BYTES
+    ):
+        return key
+    return check_id(key, field="key")

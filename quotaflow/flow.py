@@ -12,7 +12,7 @@ from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 from typing import Any, Self, Unpack
 
-from quotaflow.amounts import check_id, cost_micro, wait_s
+from quotaflow.amounts import cost_micro, wait_s
 from quotaflow.control.audit import Audit
 from quotaflow.control.changes import ChangeDesk
 from quotaflow.control.charges import HOLD_S, Charges, Held
@@ -157,18 +157,10 @@ class Quotaflow:
         """
         if not self._is_open:
             raise NotOpen("this Quotaflow is closed; use it inside its `async with`")
-        bucket = "" if key is None else check_id(key, field="key")
-        if isinstance(quota, str):
-            units, seconds = cost_micro(cost), wait_s(wait) if wait != 0 else 0
-            decision = await self._base.taking.one(quota, bucket, units, seconds)
-            known = decision.reason is not Reason.MISSING
-            return decision if known else await self._base.taking.one_known(quota, bucket, units, seconds)
-        if not isinstance(quota, Mapping):
-            raise InvalidInput("quota must be a name, or a mapping of names to costs", field="quota")
-        if wait or cost != 1:
-            what = "wait" if wait else "cost"
-            raise InvalidInput(f"{what} is for one quota; costs of several are in the mapping", field=what)
-        return await self._base.taking.several(quota, bucket)
+        decision = await self._base.taking.acquire(quota, cost, key, wait)
+        if decision.allowed or decision.reason is not Reason.MISSING:
+            return decision
+        return await self._base.taking.acquire_known(quota, cost, key, wait)
 
     def queue(self, handler: Handler[T], **options: Unpack[QueueOptions]) -> WorkQueue[T]:
         """Make a bounded queue whose workers call `handler` under a quota. See QueueOptions and WorkQueue."""

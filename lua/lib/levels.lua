@@ -1,8 +1,8 @@
 -- Levels of many buckets that are written together at the end: those of a quota that expire do so when its last is full.
-local function keep_level(quota, level_key, level, at, full_us)
+local function keep_level(quota, level_key, text, full_us)
   if full_us < 0 or #level_key == #quota.key then
     quota.staying = quota.staying or {}
-    quota.staying[#quota.staying + 1] = { level_key, level_text(level, at) }
+    quota.staying[#quota.staying + 1] = { level_key, text }
     return
   end
   local expiring = quota.expiring
@@ -11,7 +11,7 @@ local function keep_level(quota, level_key, level, at, full_us)
     quota.expiring, quota.longest = expiring, 0
   end
   local count = #expiring
-  expiring[count + 1], expiring[count + 2] = level_key, level_text(level, at)
+  expiring[count + 1], expiring[count + 2] = level_key, text
   if full_us > quota.longest then quota.longest = full_us end
 end
 

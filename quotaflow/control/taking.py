@@ -1,8 +1,8 @@
 """Taking units of quotas by name, of whatever kind they are."""
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Mapping
 
-from quotaflow.amounts import cost_micro
+from quotaflow.amounts import MICRO, check_key, cost_micro, wait_s
 from quotaflow.control.charges import Charges
 from quotaflow.errors import InvalidInput, NotFound
 from quotaflow.ledger import Part
@@ -21,38 +21,38 @@ class Taking:
         self._batcher = batcher
         self._charges = charges
 
-    def one(self, quota: str, key: str, cost: int, wait: float) -> Awaitable[Decision]:
-        """Take units of one quota, waiting at most `wait` seconds for a bucket.
+    def acquire(
+        self, quota: str | Mapping[str, float], cost: float, key: str | None, wait: float
+    ) -> Awaitable[Decision]:
+        """Check what is asked and ask it; who finds the quota missing asks `acquire_known`.
 
-        Who finds it missing asks `one_known`. Not a coroutine: every decision passes through here.
+        Not a coroutine: every decision passes through here.
 
-        :raises InvalidInput: a key of a prepaid quota.
+        :raises InvalidInput: as `Quotaflow.acquire` says, or a key of a prepaid quota.
         """
-        quota_id = self._quotas.bucket_id(quota)
-        if quota_id is not None:
-            return self._lines.acquire(quota_id, key, cost, max_wait=wait)
-        return self._charges.acquire(_without_key([Part(self._quotas.id_or(quota), cost)], key))
+        bucket = "" if key is None else check_key(key)
+        if not isinstance(quota, str):
+            return self._several(_costs(quota, cost, wait), bucket)
+        units = MICRO if type(cost) is int and cost == 1 else cost_micro(cost)
+        max_wait = wait_s(wait) if wait != 0 else 0
+        quota_id = self._quotas.buckets.get(quota)
+        if quota_id is None:
+            quota_id = self._quotas.id_or(quota)
+            if self._quotas.is_prepaid(quota_id):
+                return self._charges.acquire(_without_key([Part(quota_id, units)], bucket))
+        if max_wait or self._lines.waiting:
+            return self._lines.acquire(quota_id, bucket, units, max_wait)
+        return self._batcher.acquire(((quota_id, bucket, units),))
 
-    async def one_known(self, quota: str, key: str, cost: int, wait: float) -> Decision:
+    async def acquire_known(
+        self, quota: str | Mapping[str, float], cost: float, key: str | None, wait: float
+    ) -> Decision:
         """Do the same after reading again which quotas there are.
 
         :raises NotFound: no such quota.
         """
-        return await self._once_more(lambda: self.one(quota, key, cost, wait))
-
-    async def several(self, costs: Mapping[str, float], key: str) -> Decision:
-        """Take units of several quotas, all or none; fails as `one` and `one_known` do."""
-        if not costs:
-            raise InvalidInput("name at least one quota", field="quota")
-        units = {name: cost_micro(cost) for name, cost in costs.items()}
-        decision = await self._several(units, key)
-        if decision.reason is Reason.MISSING:
-            return await self._once_more(lambda: self._several(units, key))
-        return decision
-
-    async def _once_more(self, ask: Callable[[], Awaitable[Decision]]) -> Decision:
         await self._quotas.refresh_names()
-        decision = await ask()
+        decision = await self.acquire(quota, cost, key, wait)
         if decision.reason is Reason.MISSING:
             raise NotFound(f'no quota "{decision.quota_id}"')
         return decision
@@ -62,6 +62,17 @@ class Taking:
         if parts[0].is_bucket:
             return self._batcher.acquire(tuple([(part.id, key, part.cost_micro) for part in parts]))
         return self._charges.acquire(_without_key(parts, key))
+
+
+def _costs(costs: object, cost: float, wait: float) -> dict[str, int]:
+    if not isinstance(costs, Mapping):
+        raise InvalidInput("quota must be a name, or a mapping of names to costs", field="quota")
+    if wait or cost != 1:
+        what = "wait" if wait else "cost"
+        raise InvalidInput(f"{what} is for one quota; costs of several are in the mapping", field=what)
+    if not costs:
+        raise InvalidInput("name at least one quota", field="quota")
+    return {name: cost_micro(units) for name, units in costs.items()}
 
 
 def _without_key(parts: list[Part], key: str) -> list[Part]:

@@ -60,7 +60,7 @@ class Batcher(Turns[Wants, Decision]):
         return layout.decisions(str(reply))[0]
 
     def _call(self, layout: Layout | Even, lane: str) -> Call:
-        return layout.script, layout.script_keys(lane), layout.args(str(next(self._batch_ids)))
+        return layout.script, layout.script_keys(lane), layout.args(next(self._batch_ids))
 
     def _new_lane(self) -> str:
         """Name a lane: a key where its last reply is kept. One whose answer nobody heard expires."""

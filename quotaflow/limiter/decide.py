@@ -4,9 +4,11 @@ Callers who ask one bucket for the same cost share a request, unless somebody as
 between: arrival order is kept.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from functools import lru_cache
 from typing import NamedTuple, cast
+
+from pydantic_core import from_json
 
 from quotaflow.amounts import MICRO
 from quotaflow.limiter import keys
@@ -47,28 +49,29 @@ class Layout(NamedTuple):
             found += (quota, refused)
         return found + [level_key(quota_id, key) for quota_id, key in self.buckets]
 
-    def args(self, batch_id: str) -> list[str]:
+    def args(self, batch_id: int) -> list[str]:
         """Return ARGV."""
         quotas = self.quotas
         owners = (
             "1" if len(quotas) == 1 else " ".join([str(quotas[quota_id]) for quota_id, _ in self.buckets])
         )
         asked = [several or f"{len(callers)} {slot} {cost}" for callers, slot, cost, several in self.requests]
-        return [batch_id, owners, " ".join(asked)]
+        return [str(batch_id), owners, " ".join(asked)]
 
     def decisions(self, reply: str) -> list[Decision]:
         """Read the reply: a decision for each caller."""
         names = [quota_id for quota_id, _ in self.buckets]
         told, others = _read(reply)
         found = cast("list[Decision]", [None] * sum(len(callers) for callers, *_ in self.requests))
+        each = [(left, reset) for alike, left, reset in told for _ in range(alike)]
         for number, ((callers, first, cost, _), (left, reset)) in enumerate(
-            zip(self.requests, told, strict=True), 1
+            zip(self.requests, each, strict=True), 1
         ):
             served, reason, slot, wait = others.get(number) or (len(callers), Reason.GRANTED, first, None)
             quota_id, full = names[slot - 1], _seconds(reset)
             for rank, caller in enumerate(callers[:served], 1):
                 remaining = (left + (served - rank) * cost) / MICRO
-                found[caller] = _new(Decision, (True, quota_id, remaining, 0.0, full, Reason.GRANTED))
+                found[caller] = Decision(True, quota_id, remaining, 0.0, full, Reason.GRANTED)
             for caller in callers[served:]:
                 found[caller] = Decision(False, quota_id, left / MICRO, wait, full, reason)
         return found
@@ -89,21 +92,19 @@ class Even(NamedTuple):
     def script_keys(self, lane: str) -> list[str]:
         """Return KEYS."""
         quota, level, refused = bucket_keys(self.quota_id)
-        encoded = keys.encode_ids(self.buckets)
-        return [keys.MARKER, lane, quota, refused, *[f"{level}:{key}" if key else level for key in encoded]]
+        prefix, encoded = f"{level}:", keys.encode_ids(self.buckets)
+        return [keys.MARKER, lane, quota, refused, *[prefix + key if key else level for key in encoded]]
 
-    def args(self, batch_id: str) -> list[str]:
+    def args(self, batch_id: int) -> list[str]:
         """Return ARGV."""
-        return [batch_id, str(self.cost)]
+        return [str(batch_id), str(self.cost)]
 
     def decisions(self, reply: str) -> list[Decision]:
         """Read the reply: a decision for each caller."""
         told, others = _read(reply)
-        quota_id, granted = self.quota_id, Reason.GRANTED
-        found = [
-            _new(Decision, (True, quota_id, left / MICRO, 0.0, reset / 1e6 if reset >= 0 else None, granted))
-            for left, reset in told
-        ]
+        quota_id, granted, found = self.quota_id, Reason.GRANTED, list[Decision]()
+        for alike, left, reset in told:
+            found += [_new(Decision, (True, quota_id, left / MICRO, 0.0, _seconds(reset), granted))] * alike
         for number, (_, reason, _, wait) in others.items():
             found[number - 1] = found[number - 1]._replace(allowed=False, retry_after=wait, reason=reason)
         return found
@@ -115,19 +116,16 @@ _new = tuple.__new__  # what NamedTuple's own way calls in the end, at a third o
 Other = tuple[int, Reason, int, float | None]
 
 
-def _read(reply: str) -> tuple[Iterable[tuple[float, float]], dict[int, Other]]:
-    """Take a reply apart: level and reset of each request, and the others by the number of their request."""
-    told, _, rest = reply.partition(";")
-    numbers = map(float, told.split(" ")[1:])  # the first is the batch id; all are whole and below 2**53
-    others: dict[int, Other] = {}
-    if rest:
-        more = iter(rest.split(" "))
-        for number, granted, word, slot, wait in zip(more, more, more, more, more, strict=True):
-            others[int(number)] = (int(granted), _REASONS[word], int(slot), _seconds(float(wait)))
-    return zip(numbers, numbers, strict=True), others
+def _read(reply: str) -> tuple[list[tuple[int, int, int]], dict[int, Other]]:
+    """Take a reply apart: how many requests in turn have which level and reset, and the others by their number."""
+    _, told, others = from_json(reply)
+    return told, {
+        number: (granted, _REASONS[word], slot, _seconds(wait))
+        for number, granted, word, slot, wait in others
+    }
 
 
-def _seconds(microseconds: float) -> float | None:
+def _seconds(microseconds: int) -> float | None:
     """Read a duration of the reply; -1 is never."""
     return microseconds / 1e6 if microseconds >= 0 else None
 
@@ -137,9 +135,10 @@ def lay_out(asks: Sequence[Wants]) -> Layout | Even:
     if len(asks) == 1 == len(asks[0]):
         quota_id, key, cost = asks[0][0]
         return Even(quota_id, (key,), cost)
-    if sum(map(len, asks)) == len(asks):
+    count = len(asks)
+    if sum(map(len, asks)) == count:
         quotas, buckets, costs = zip(*[wants[0] for wants in asks], strict=True)
-        if len(set(buckets)) == len(asks) and len(set(quotas)) == 1 and len(set(costs)) == 1:
+        if count == len(set(buckets)) == quotas.count(quotas[0]) == costs.count(costs[0]):
             return Even(quotas[0], buckets, costs[0])
     return _lay_out(asks)
 

@@ -32,6 +32,7 @@ class QuotaState:
         self._client = client
         self._allowances = allowances
         self._ids: dict[str, str] = {}
+        self.buckets: dict[str, str] = {}  # the same without the prepaid ones; every decision looks here
         self._prepaid: set[str] = set()
         self._slotted: set[str] = set()
         self._mirrors: dict[str, set[str]] = {}
@@ -42,6 +43,8 @@ class QuotaState:
         self._ids[quota.name] = quota.id
         if quota.kind is QuotaKind.ALLOWANCE:
             self._prepaid.add(quota.id)
+        else:
+            self.buckets[quota.name] = quota.id
         if quota.mirrors is not None:
             self._mirrors.setdefault(quota.mirrors, set()).add(quota.id)
         (self._slotted.add if quota.max_concurrent else self._slotted.discard)(quota.id)
@@ -61,6 +64,7 @@ class QuotaState:
             await self._client.hdel(keys.QUOTAS, keys.encode_id(quota.name))
             await self._client.delete(*keys.bucket(quota.id), keys.allowance(quota.id))
         self._ids.pop(quota.name, None)
+        self.buckets.pop(quota.name, None)
         self._prepaid.discard(quota.id)
         self._slotted.discard(quota.id)
         for mirroring in self._mirrors.values():
@@ -152,11 +156,6 @@ class QuotaState:
         """Do the same; a name that nobody knows is taken for an id."""
         return self._ids.get(name, name)
 
-    def bucket_id(self, name: str) -> str | None:
-        """Return the same if it is a bucket's; None of an allowance."""
-        quota_id = self._ids.get(name, name)
-        return None if quota_id in self._prepaid else quota_id
-
     async def refresh_names(self) -> None:
         """Read again which name has which id."""
         async with reaching(self._client):
@@ -164,6 +163,9 @@ class QuotaState:
         entries = {unquote(name): entry.split(" ") for name, entry in names.items()}
         self._ids = {name: unquote(quota_id) for name, (quota_id, *_) in entries.items()}
         self._prepaid = _ids_marked(entries.values(), QuotaKind.ALLOWANCE)
+        self.buckets = {
+            name: quota_id for name, quota_id in self._ids.items() if quota_id not in self._prepaid
+        }
         self._slotted = _ids_marked(entries.values(), SLOTS)
         self._mirrors = _ids_mirroring(entries.values())
 

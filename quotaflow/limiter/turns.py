@@ -54,6 +54,7 @@ class Turns(ABC, Generic[Item, Answer]):
         self._flush_is_due = False
         self._newest = 1  # how many the last call asked for
         self._half = 1  # the mean of the last two
+        self._enough = 1  # callers need not wait for the end of the turn
         self._until_s = 0.0  # when answers are wanted that are asked for in this turn
         self.batches = 0
         self.asked = 0
@@ -73,16 +74,17 @@ class Turns(ABC, Generic[Item, Answer]):
 
         :raises Unavailable: too many callers are waiting.
         """
-        if len(self._waiting) >= MOST_WAITING:
-            raise Unavailable(f"{MOST_WAITING:,} callers are waiting for Redis already")
         if not self._flush_is_due:
             self._flush_is_due = True
             self._until_s = self._clock.mono_s() + self._deadline_s
             self._loop.call_soon(self._end_turn)
         answer: asyncio.Future[Answer] = self._loop.create_future()
         self._waiting.append((item, self._until_s, answer))
-        if len(self._waiting) >= (self.most if len(self._free) < LANES else self._half):
+        if len(self._waiting) >= self._enough:
             self._flush()
+            if len(self._waiting) > MOST_WAITING:
+                self._waiting.pop()
+                raise Unavailable(f"{MOST_WAITING:,} callers are waiting for Redis already")
         return answer
 
     def statistics(self) -> dict[str, int]:
@@ -124,7 +126,7 @@ class Turns(ABC, Generic[Item, Answer]):
             self._later(self._send(lane, batch))
         except Exception as error:  # noqa: BLE001  whoever asked must hear of it
             fail(batch, error)
-            self._free.append(lane)
+            self._put_back(lane)
 
     def _take_off(self, count: int) -> str:
         """Take a lane for a call that asks for so many."""
@@ -132,7 +134,9 @@ class Turns(ABC, Generic[Item, Answer]):
         self.batches += 1
         self._half = (self._newest + count + 1) // 2
         self._newest = count
-        return self._free.pop()
+        lane = self._free.pop()
+        self._enough = self.most if self._free else MOST_WAITING + 1
+        return lane
 
     def _later(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         task = self._loop.create_task(work)
@@ -140,8 +144,12 @@ class Turns(ABC, Generic[Item, Answer]):
         task.add_done_callback(self._under_way.discard)
         return task
 
-    def _landed(self, lane: str) -> None:
+    def _put_back(self, lane: str) -> None:
         self._free.append(lane)
+        self._enough = self._half if len(self._free) == LANES else self.most
+
+    def _landed(self, lane: str) -> None:
+        self._put_back(lane)
         if self._waiting:
             self._flush()
 

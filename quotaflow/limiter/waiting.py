@@ -7,7 +7,7 @@ by the first in line only, and by nobody while the units cannot be there yet.
 import asyncio
 import random
 from collections import deque
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from quotaflow.amounts import MICRO
@@ -63,18 +63,13 @@ class Lines:
         self._lines: dict[tuple[str, str], Line] = {}
         self.waiting = 0
 
-    def acquire(self, quota_id: str, key: str, cost: int, *, max_wait: float) -> Awaitable[Decision]:
+    async def acquire(self, quota_id: str, key: str, cost: int, max_wait: float) -> Decision:
         """Take units of one bucket, waiting at most `max_wait` seconds; 0 does not wait.
 
         A refusal is returned as soon as it is certain; its `retry_after` counts those who wait already.
 
         :raises Unavailable: Redis does not answer, or 10,000 callers of this process are waiting.
         """
-        if not max_wait and not self._lines:
-            return self._batcher.acquire(((quota_id, key, cost),))
-        return self._acquire(quota_id, key, cost, max_wait)
-
-    async def _acquire(self, quota_id: str, key: str, cost: int, max_wait: float) -> Decision:
         place = (quota_id, key)
         if place not in self._lines or not cost:
             decision = await self._batcher.acquire(((quota_id, key, cost),))

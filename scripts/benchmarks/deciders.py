@@ -1,10 +1,7 @@
-"""Who decides: ours, the peers, and a bare EVALSHA, all behind one call. Keys are random for each decision."""
+"""Who decides: ours, the peers, and a bare EVALSHA, all behind one call."""
 
-import itertools
-import random
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
-from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -23,18 +20,7 @@ from quotaflow.settings import load
 POOL = 300  # connections that each peer may open: limits and throttled fail when they run out; ours uses eight lanes
 CAPACITY, RATE = 1_000_000, 1_000
 
-Decide = Callable[[int], Awaitable[Any]]  # among how many keys
-
-
-@cache
-def _drawn(keys: int) -> Iterator[str]:
-    """Draw before anything is measured; drawing takes as long as a tenth of a decision."""
-    return itertools.cycle([str(random.randrange(keys)) for _ in range(200_000)])
-
-
-def key_of(keys: int) -> str:
-    """Return a random key."""
-    return next(_drawn(keys))
+Decide = Callable[[str], Awaitable[Any]]  # on one of many keys
 
 
 @asynccontextmanager
@@ -45,7 +31,7 @@ async def ours(url: str, folder: Path) -> AsyncIterator[Decide]:
         update={"quotas": (quota,)}
     )
     async with Quotaflow.open(settings) as qf:
-        yield lambda keys: qf.acquire("api", key=key_of(keys))
+        yield lambda key: qf.acquire("api", key=key)
 
 
 @asynccontextmanager
@@ -53,7 +39,7 @@ async def limits(url: str, _folder: Path) -> AsyncIterator[Decide]:
     """`limits`, fixed window, its fastest."""
     storage = RedisStorage(f"async+{url}", implementation="redispy", max_connections=POOL)
     limiter, item = FixedWindowRateLimiter(storage), RateLimitItemPerSecond(CAPACITY)
-    yield lambda keys: limiter.hit(item, key_of(keys))
+    yield lambda key: limiter.hit(item, key)
 
 
 @asynccontextmanager
@@ -65,7 +51,7 @@ async def throttled(url: str, _folder: Path) -> AsyncIterator[Decide]:
         quota=rate_limiter.per_sec(RATE, burst=CAPACITY),
         store=store.RedisStore(server=url, options=options),
     )
-    yield lambda keys: limiter.limit(key_of(keys))
+    yield limiter.limit
 
 
 @asynccontextmanager
@@ -74,7 +60,7 @@ async def fastapi(url: str, _folder: Path) -> AsyncIterator[Decide]:
     redis = Redis.from_pool(BlockingConnectionPool.from_url(url, max_connections=POOL))
     await FastAPILimiter.init(redis)
     limiter: Any = RateLimiter(times=CAPACITY, seconds=1)
-    yield lambda keys: limiter._check(f"bench:{key_of(keys)}")
+    yield lambda key: limiter._check(f"bench:{key}")
     await redis.aclose()
 
 
@@ -83,7 +69,7 @@ async def bare(url: str, _folder: Path) -> AsyncIterator[Decide]:
     """One EVALSHA that counts, by redis-py: what a decision costs at least when each is its own call."""
     redis = Redis.from_pool(BlockingConnectionPool.from_url(url, max_connections=POOL))
     sha = await redis.script_load("return redis.call('INCRBY', KEYS[1], ARGV[1])")
-    yield lambda keys: redis.evalsha(sha, 1, f"bare:{key_of(keys)}", 1)
+    yield lambda key: redis.evalsha(sha, 1, f"bare:{key}", 1)
     await redis.aclose()
 
 

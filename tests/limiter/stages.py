@@ -106,7 +106,7 @@ class FakeStage:
         self.now_us += after_us
         layout = laid_out(requests)
         self.batches += 1
-        reply = await self.run(layout.script, layout.script_keys("lane"), layout.args(f"batch{self.batches}"))
+        reply = await self.run(layout.script, layout.script_keys("lane"), layout.args(self.batches))
         return answers(reply, layout)
 
 
@@ -143,7 +143,7 @@ class RealStage:
                     self.scripts[layout.script].sha,
                     len(script_keys),
                     *script_keys,
-                    *layout.args(f"batch{self.batches}"),
+                    *layout.args(self.batches),
                 )
                 pipe.time()
                 pipe.mget(levels)
