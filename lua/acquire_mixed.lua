@@ -111,7 +111,7 @@ local function decide_one(callers, slot, cost)
   local bucket, granted = buckets[slot], 0
   if not bucket or not cost then return 'INVALID bucket or cost' end
   if verdict_on(bucket, cost) == 'granted' then
-    granted = cost > 0 and math.min(callers, floor(bucket.level / cost)) or callers
+    granted = cost > 0 and math.min(callers, math.floor(bucket.level / cost)) or callers
     take(bucket, cost, granted)
   end
   tell(slot, cost, granted, callers - granted, granted < callers and verdict_on(bucket, cost))

@@ -27,7 +27,7 @@ local facts = {}
 if not it.seq then
   it.epoch, it.seq, it.allowed = 1, 0, 0
   -- A quota may be deleted and made again: its chain goes on in an epoch that no earlier one has had, ms since 2020.
-  if ARGV[2] == 'allowance' then it.epoch = floor(now / 1000) - 1577836800000 end
+  if ARGV[2] == 'allowance' then it.epoch = math.floor(now / 1000) - 1577836800000 end
 end
 if begins then
   it.remaining = 0

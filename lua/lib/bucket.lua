@@ -2,16 +2,15 @@
 -- addition is exact; products that would not fit are taken apart.
 
 local FOREVER = 9000000000000000 -- microseconds (285 years): longer waits are told as this
-local floor, ceil, fmod = math.floor, math.ceil, math.fmod
 
 -- ceil(units * 10^6 / rate): how many microseconds it takes to gain `units` at `rate` per second.
 local function time_to_gain(units, rate)
   if units <= 0 then return 0 end
   if rate <= 0 then return -1 end
-  local rest = fmod(units, rate)
+  local rest = math.fmod(units, rate)
   local seconds = (units - rest) / rate
   if seconds >= FOREVER / 1000000 then return FOREVER end
-  if rest <= 9000000000 then return seconds * 1000000 + ceil(rest * 1000000 / rate) end
+  if rest <= 9000000000 then return seconds * 1000000 + math.ceil(rest * 1000000 / rate) end
   -- rest * 10^6 does not fit: multiply bit by bit, dividing as we go. Doubling below 2^54 is exact because the
   -- result is even; the subtractions are exact because their operands are within a factor of two.
   local quotient, left = 0, 0
@@ -36,15 +35,15 @@ local function refilled(level, at, now, capacity, rate)
   if level == capacity then return capacity, now, false end
   if rate == 0 then return level, now, false end
   local elapsed = now - at
-  local seconds = floor(elapsed / 1000000)
+  local seconds = math.floor(elapsed / 1000000)
   if seconds > (capacity - level) / rate then return capacity, now, false end
   local part = elapsed - seconds * 1000000
-  local high = floor(rate / 1000000)
+  local high = math.floor(rate / 1000000)
   local low = rate - high * 1000000
-  local credit = seconds * rate + part * high + floor(part * low / 1000000)
+  local credit = seconds * rate + part * high + math.floor(part * low / 1000000)
   if level + credit >= capacity then return capacity, now, false end
-  local unused = fmod(part * low, 1000000)
-  return level + credit, now - floor(unused / rate), false
+  local unused = math.fmod(part * low, 1000000)
+  return level + credit, now - math.floor(unused / rate), false
 end
 
 -- A stored "<level> <at_us>" brought up to now. What is no such text is an error, and so is what is no number.
@@ -62,7 +61,7 @@ local function open_quota(quota_key)
   local known = capacity and rate and capacity >= 0 and rate >= 0 and capacity <= FOREVER and rate <= FOREVER
   return {
     key = quota_key, known = known, capacity = known and capacity or 0, rate = known and rate or 0,
-    enabled = known and fields[3] == '1', overrides = fields[4], allowed = 0, limited = 0, retry = 0, jumps = 0,
+    enabled = known and fields[3] == '1', overrides = fields[4], allowed = 0, limited = 0, retry = 0, jumps = 0, longest = 0,
   }
 end
 
@@ -103,5 +102,5 @@ end
 
 -- A keyed level that would be full again need not be remembered: it expires then. PX for `full_us` from now.
 local function lifetime(full_us)
-  return digits(ceil(full_us / 1000) + 1)
+  return string.format('%d', math.ceil(full_us / 1000) + 1)
 end

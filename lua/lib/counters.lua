@@ -1,11 +1,11 @@
 -- Write down what was decided on a quota: its counters, and one line for the refusals of this call.
 local function note_decisions(quota_key, refused_key, quota, now)
   if not quota.known then return end
-  if quota.jumps > 0 then redis.call('HINCRBY', quota_key, 'clock_jumps', digits(quota.jumps)) end
-  if quota.allowed > 0 then redis.call('HINCRBY', quota_key, 'allowed', digits(quota.allowed)) end
+  if quota.jumps > 0 then redis.call('HINCRBY', quota_key, 'clock_jumps', quota.jumps) end
+  if quota.allowed > 0 then redis.call('HINCRBY', quota_key, 'allowed', quota.allowed) end
   if quota.limited > 0 then
-    redis.call('HINCRBY', quota_key, 'limited', digits(quota.limited))
-    redis.call('XADD', refused_key, 'MAXLEN', '~', '1000', '*', 'count', digits(quota.limited), 'reason', quota.word,
+    redis.call('HINCRBY', quota_key, 'limited', quota.limited)
+    redis.call('XADD', refused_key, 'MAXLEN', '~', '1000', '*', 'count', quota.limited, 'reason', quota.word,
       'at_us', digits(now), 'retry_after_us', digits(quota.retry))
     redis.call('EXPIRE', refused_key, 604800)
   end

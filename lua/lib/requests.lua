@@ -3,7 +3,7 @@
 -- How many there are is counted by the minute in which they expire, and once a minute those that have are taken off.
 
 local function open_requests(key, now)
-  local minute = floor(now / 60000000)
+  local minute = math.floor(now / 60000000)
   local fields = redis.call('HMGET', key, 'live', 'minute')
   local requests = { key = key, live = whole(fields[1]) or 0, added = {}, lifetimes = {} }
   if whole(fields[2]) == minute then return requests end
@@ -24,7 +24,7 @@ end
 local function save_request(requests, key, text, lifetime_ms, now)
   local written = requests.lifetimes[lifetime_ms]
   if not written then -- most records of a call live equally long
-    written = { text = digits(lifetime_ms), minute = digits(floor((now + lifetime_ms * 1000) / 60000000)) }
+    written = { text = digits(lifetime_ms), minute = digits(math.floor((now + lifetime_ms * 1000) / 60000000)) }
     requests.lifetimes[lifetime_ms] = written
   end
   redis.call('SET', key, text, 'PX', written.text)

@@ -17,11 +17,10 @@ from quotaflow.ids import Ids
 from quotaflow.limiter import keys
 from quotaflow.limiter.decide import Even, Layout, Wants, bucket_keys, lay_out, level_key
 from quotaflow.limiter.fence import Fence
+from quotaflow.limiter.scripts import Call
 from quotaflow.limiter.turns import LANES, Ask, Turns, fail
 from quotaflow.model import Decision
 from quotaflow.timing import Clock
-
-Call = tuple[str, list[str], list[str]]  # the script, its KEYS and ARGV
 
 
 class Batcher(Turns[Wants, Decision]):
@@ -49,7 +48,7 @@ class Batcher(Turns[Wants, Decision]):
         layout, lane = lay_out([wants]), self._take_off(1)
         resent = self._fence.resent
         try:
-            call = self._call(layout, lane)
+            call = layout.call(lane, next(self._batch_ids))
             reply = await self._fence.run(*call, deadline_s=self._deadline_s)
         except (asyncio.CancelledError, Unavailable):
             self._later(self._recall([wants], call))
@@ -58,9 +57,6 @@ class Batcher(Turns[Wants, Decision]):
         finally:
             self._landed(self._after(lane, resent))
         return layout.decisions(str(reply))[0]
-
-    def _call(self, layout: Layout | Even, lane: str) -> Call:
-        return layout.script, layout.script_keys(lane), layout.args(next(self._batch_ids))
 
     def _new_lane(self) -> str:
         """Name a lane: a key where its last reply is kept. One whose answer nobody heard expires."""
@@ -76,7 +72,7 @@ class Batcher(Turns[Wants, Decision]):
 
     def _send(self, lane: str, batch: list[Ask[Wants, Decision]]) -> Coroutine[Any, Any, None]:
         layout = lay_out([wants for wants, _, _ in batch])
-        call = self._call(layout, lane)
+        call = layout.call(lane, next(self._batch_ids))
         left_s = max(0.001, batch[0][1] - self._clock.mono_s())  # of the first to come
         return self._answer(lane, batch, layout, call, self._fence.run(*call, deadline_s=left_s))
 
@@ -102,9 +98,8 @@ class Batcher(Turns[Wants, Decision]):
             fail(batch, error)
             return
         finally:
-            self._landed(
-                self._after(lane, resent)
-            )  # before anybody is answered: who asks again finds it free
+            # Before anybody is answered: who asks again finds it free.
+            self._landed(self._after(lane, resent))
         gone: list[Wants] = []
         for (wants, _, answer), decision in zip(batch, layout.decisions(text), strict=True):
             if not answer.done():

@@ -12,12 +12,14 @@ from pydantic_core import from_json
 
 from quotaflow.amounts import MICRO
 from quotaflow.limiter import keys
+from quotaflow.limiter.scripts import Call
 from quotaflow.model import Decision, Reason
 
 Want = tuple[str, str, int]  # quota id, key ("" for none), cost in micro-units
 Wants = tuple[Want, ...]  # all or none
 
 _REASONS = {str(reason): reason for reason in Reason}
+_GRANTED = Reason.GRANTED
 
 
 class Shared(NamedTuple):
@@ -36,44 +38,36 @@ class Layout(NamedTuple):
     buckets: dict[tuple[str, str], int]
     requests: list[Shared]
 
-    @property
-    def script(self) -> str:
-        """Name the script that reads it."""
-        return "acquire_mixed"
-
-    def script_keys(self, lane: str) -> list[str]:
-        """Return KEYS."""
-        found = [keys.MARKER, lane]
-        for quota_id in self.quotas:
+    def call(self, lane: str, batch_id: int) -> Call:
+        """Return the call that asks for it."""
+        quotas, script_keys = self.quotas, [keys.MARKER, lane]
+        for quota_id in quotas:
             quota, _, refused = bucket_keys(quota_id)
-            found += (quota, refused)
-        return found + [level_key(quota_id, key) for quota_id, key in self.buckets]
-
-    def args(self, batch_id: int) -> list[str]:
-        """Return ARGV."""
-        quotas = self.quotas
+            script_keys += (quota, refused)
+        script_keys += [level_key(quota_id, key) for quota_id, key in self.buckets]
         owners = (
             "1" if len(quotas) == 1 else " ".join([str(quotas[quota_id]) for quota_id, _ in self.buckets])
         )
         asked = [several or f"{len(callers)} {slot} {cost}" for callers, slot, cost, several in self.requests]
-        return [str(batch_id), owners, " ".join(asked)]
+        return "acquire_mixed", script_keys, [str(batch_id), owners, " ".join(asked)]
 
     def decisions(self, reply: str) -> list[Decision]:
         """Read the reply: a decision for each caller."""
         names = [quota_id for quota_id, _ in self.buckets]
-        told, others = _read(reply)
+        _, told, refusals = from_json(reply)
+        others = {number: other for number, *other in refusals}
         found = cast("list[Decision]", [None] * sum(len(callers) for callers, *_ in self.requests))
         each = [(left, reset) for alike, left, reset in told for _ in range(alike)]
         for number, ((callers, first, cost, _), (left, reset)) in enumerate(
             zip(self.requests, each, strict=True), 1
         ):
-            served, reason, slot, wait = others.get(number) or (len(callers), Reason.GRANTED, first, None)
-            quota_id, full = names[slot - 1], _seconds(reset)
+            served, word, slot, wait = others.get(number) or (len(callers), _GRANTED, first, -1)
+            quota_id, full, reason = names[slot - 1], _seconds(reset), _REASONS[word]
             for rank, caller in enumerate(callers[:served], 1):
                 remaining = (left + (served - rank) * cost) / MICRO
-                found[caller] = Decision(True, quota_id, remaining, 0.0, full, Reason.GRANTED)
+                found[caller] = Decision(True, quota_id, remaining, 0.0, full, _GRANTED)
             for caller in callers[served:]:
-                found[caller] = Decision(False, quota_id, left / MICRO, wait, full, reason)
+                found[caller] = Decision(False, quota_id, left / MICRO, _seconds(wait), full, reason)
         return found
 
 
@@ -84,45 +78,28 @@ class Even(NamedTuple):
     buckets: Sequence[str]
     cost: int
 
-    @property
-    def script(self) -> str:
-        """Name the script that reads it."""
-        return "acquire"
-
-    def script_keys(self, lane: str) -> list[str]:
-        """Return KEYS."""
+    def call(self, lane: str, batch_id: int) -> Call:
+        """Return the call that asks for it."""
         quota, level, refused = bucket_keys(self.quota_id)
-        prefix, encoded = f"{level}:", keys.encode_ids(self.buckets)
-        return [keys.MARKER, lane, quota, refused, *[prefix + key if key else level for key in encoded]]
-
-    def args(self, batch_id: int) -> list[str]:
-        """Return ARGV."""
-        return [str(batch_id), str(self.cost)]
+        prefix, script_keys = f"{level}:", [keys.MARKER, lane, quota, refused]
+        script_keys += [prefix + key if key else level for key in keys.encode_ids(self.buckets)]
+        return "acquire", script_keys, [str(batch_id), str(self.cost)]
 
     def decisions(self, reply: str) -> list[Decision]:
         """Read the reply: a decision for each caller."""
-        told, others = _read(reply)
-        quota_id, granted, found = self.quota_id, Reason.GRANTED, list[Decision]()
+        _, told, refusals = from_json(reply)
+        found: list[Decision] = []
         for alike, left, reset in told:
-            found += [_new(Decision, (True, quota_id, left / MICRO, 0.0, _seconds(reset), granted))] * alike
-        for number, (_, reason, _, wait) in others.items():
-            found[number - 1] = found[number - 1]._replace(allowed=False, retry_after=wait, reason=reason)
+            granted = True, self.quota_id, left / MICRO, 0.0, _seconds(reset), _GRANTED
+            found += [_new(Decision, granted)] * alike
+        for number, _, word, _, wait in refusals:
+            found[number - 1] = found[number - 1]._replace(
+                allowed=False, retry_after=_seconds(wait), reason=_REASONS[word]
+            )
         return found
 
 
 _new = tuple.__new__  # what NamedTuple's own way calls in the end, at a third of the time
-
-# What is told of a request besides: granted callers, why the others were not, the bucket that decided, their wait.
-Other = tuple[int, Reason, int, float | None]
-
-
-def _read(reply: str) -> tuple[list[tuple[int, int, int]], dict[int, Other]]:
-    """Take a reply apart: how many requests in turn have which level and reset, and the others by their number."""
-    _, told, others = from_json(reply)
-    return told, {
-        number: (granted, _REASONS[word], slot, _seconds(wait))
-        for number, granted, word, slot, wait in others
-    }
 
 
 def _seconds(microseconds: int) -> float | None:

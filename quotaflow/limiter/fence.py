@@ -19,7 +19,7 @@ from quotaflow.errors import Conflict, QuotaflowError, Recovering, Unavailable
 from quotaflow.limiter import keys
 from quotaflow.limiter.client import Client, reaching
 from quotaflow.limiter.incarnation import Incarnation, Incarnations
-from quotaflow.limiter.scripts import Script, assemble_all
+from quotaflow.limiter.scripts import Call, Script, assemble_all
 from quotaflow.limiter.wire import Link, Lost, Wire
 from quotaflow.log import Event, get_logger
 from quotaflow.timing import raise_if_cancelled
@@ -34,8 +34,6 @@ _REFUSALS = ("OOM", "MISCONF", "READONLY", "BUSY", "NOREPLICAS", "LOADING", "MAS
 # Bring Redis up to SQL with the scripts of the new incarnation; ends by writing the marker.
 Raw = Callable[[str, Sequence[str], Sequence[str]], Awaitable[Any]]
 Recover = Callable[[Raw, str], Awaitable[None]]
-
-_Call = tuple[str, Sequence[str], Sequence[str]]  # name, KEYS and ARGV of a script
 
 
 class Fence:
@@ -103,7 +101,7 @@ class Fence:
         return self._reply(call, sent, now_s + deadline_s, deadline_s)
 
     async def _reply(
-        self, call: _Call, answer: "asyncio.Future[Any] | None", until_s: float, deadline_s: float
+        self, call: Call, answer: "asyncio.Future[Any] | None", until_s: float, deadline_s: float
     ) -> Any:
         name, script_keys, args = call
         was_lost = False

@@ -2,6 +2,7 @@
 
 import hashlib
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.resources import files
 from importlib.resources.abc import Traversable
@@ -12,6 +13,8 @@ NAMES = (
     "finish", "hold", "lease", "pick", "pool", "record", "recover", "refill", "refund", "release", "settle", "slot",
     "track", "trim",
 )  # fmt: skip
+
+Call = tuple[str, Sequence[str], Sequence[str]]  # the name of a script, its KEYS and ARGV
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,7 @@ import contextlib
 import itertools
 from abc import ABC, abstractmethod
 from collections import deque
-from collections.abc import Coroutine, Iterable
+from collections.abc import Coroutine, Iterable, Sequence
 from typing import Any, Generic, TypeVar
 
 from quotaflow.errors import QuotaflowError, Unavailable
@@ -52,7 +52,7 @@ class Turns(ABC, Generic[Item, Answer]):
         self._under_way: set[asyncio.Task[None]] = set()
         self._recalls = asyncio.Semaphore(RECALLS)
         self._flush_is_due = False
-        self._newest = 1  # how many the last call asked for
+        self._newest = 1  # how many the last batch asked for
         self._half = 1  # the mean of the last two
         self._enough = 1  # callers need not wait for the end of the turn
         self._until_s = 0.0  # when answers are wanted that are asked for in this turn
@@ -122,6 +122,8 @@ class Turns(ABC, Generic[Item, Answer]):
                 self._start(self._take_off(len(batch)), batch)
 
     def _start(self, lane: str, batch: list[Ask[Item, Answer]]) -> None:
+        self._half = (self._newest + len(batch) + 1) // 2
+        self._newest = len(batch)
         try:
             self._later(self._send(lane, batch))
         except Exception as error:  # noqa: BLE001  whoever asked must hear of it
@@ -132,8 +134,6 @@ class Turns(ABC, Generic[Item, Answer]):
         """Take a lane for a call that asks for so many."""
         self.asked += count
         self.batches += 1
-        self._half = (self._newest + count + 1) // 2
-        self._newest = count
         lane = self._free.pop()
         self._enough = self.most if self._free else MOST_WAITING + 1
         return lane
@@ -153,7 +153,7 @@ class Turns(ABC, Generic[Item, Answer]):
         if self._waiting:
             self._flush()
 
-    async def _insist(self, name: str, script_keys: list[str], args: list[str], count: int) -> Any:
+    async def _insist(self, name: str, script_keys: Sequence[str], args: Sequence[str], count: int) -> Any:
         """Run a script until it is answered; None after RECALL_S, or when stopped: then `count` is unreturned."""
         try:
             # Also the wait for a turn counts: after 60 s the server would take a repeated release for a new one.

@@ -57,11 +57,11 @@ class Link(asyncio.Protocol):
 
         The future ends with its reply, ReplyError when the server refuses, TimeoutError, or Lost.
         """
+        self._transport.write(pack_command(("EVALSHA", sha, str(len(script_keys)), *script_keys, *args)))  # type: ignore[arg-type]
         answer: asyncio.Future[Any] = self._loop.create_future()
         self._asked.append((answer, now_s, until_s))
         if until_s < self._timer_s:
             self._watch(until_s)
-        self._transport.write(pack_command(("EVALSHA", sha, str(len(script_keys)), *script_keys, *args)))  # type: ignore[arg-type]
         return answer
 
     def data_received(self, data: bytes) -> None:

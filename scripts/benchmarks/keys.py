@@ -30,8 +30,8 @@ def run(*, quick: bool, json_file: Path | None) -> int:
             layout = lay_out(
                 [(("api", f"customer-{number}", MICRO),) for number in range(first, first + BATCH)]
             )
-            script_keys = layout.script_keys(keys.lane("bench", 0))
-            client.evalsha(sha, len(script_keys), *script_keys, *layout.args(first))
+            _, script_keys, args = layout.call(keys.lane("bench", 0), first)
+            client.evalsha(sha, len(script_keys), *script_keys, *args)
         kept = client.dbsize() - 4
         each = (client.info("memory")["used_memory"] - before) / kept
     report.show("memory of Redis", {f"{kept:,} buckets": {"bytes each": each}})

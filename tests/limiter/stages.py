@@ -106,7 +106,7 @@ class FakeStage:
         self.now_us += after_us
         layout = laid_out(requests)
         self.batches += 1
-        reply = await self.run(layout.script, layout.script_keys("lane"), layout.args(self.batches))
+        reply = await self.run(*layout.call("lane", self.batches))
         return answers(reply, layout)
 
 
@@ -131,20 +131,15 @@ class RealStage:
     async def ask(self, after_us: int, requests: Ask) -> list[Answer]:
         self.ages = {key: (level, age + after_us) for key, (level, age) in self.ages.items()}
         layout = laid_out(requests)
-        script_keys = layout.script_keys("lane")
-        levels = [key for key in script_keys if key.startswith(keys.level(""))]
         while True:
             self.batches += 1
+            script, script_keys, args = layout.call("lane", self.batches)
+            levels = [key for key in script_keys if key.startswith(keys.level(""))]
             meant_us = await self._now_us()
             for key, (level, age) in self.ages.items():
                 await self.redis.set(key, f"{level} {meant_us - age}")
             async with self.redis.pipeline(transaction=True) as pipe:
-                pipe.evalsha(
-                    self.scripts[layout.script].sha,
-                    len(script_keys),
-                    *script_keys,
-                    *layout.args(self.batches),
-                )
+                pipe.evalsha(self.scripts[script].sha, len(script_keys), *script_keys, *args)
                 pipe.time()
                 pipe.mget(levels)
                 reply, (seconds, micros), stored = await pipe.execute()

@@ -27,8 +27,7 @@ async def stage_with(capacity: int, rate: int, state: str) -> FakeStage:
 
 async def decided(stage: FakeStage, layout: Layout | Even) -> list[Decision]:
     stage.batches += 1
-    args = layout.args(stage.batches)
-    return layout.decisions(await stage.run(layout.script, layout.script_keys("lane"), args))
+    return layout.decisions(await stage.run(*layout.call("lane", stage.batches)))
 
 
 async def left(stage: FakeStage) -> dict[str, Any]:
