@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -10,7 +11,7 @@ from quotaflow.limiter import decide, keys
 from quotaflow.limiter.decide import Even, Layout, lay_out
 from quotaflow.limiter.quotas import override_fields
 from quotaflow.model import Decision, Override, make_quota
-from tests.limiter.stages import FakeStage
+from tests.limiter.stages import START_US, FakeStage
 
 BUCKETS = ["", "anna", "customer-42", "a:b*", "vip"]
 
@@ -68,3 +69,33 @@ async def test_both_scripts_decide_alike_and_leave_the_same(
         simple.now_us = mixed.now_us = simple.now_us + pause
         assert await decided(simple, layout) == await decided(mixed, decide._lay_out(asks))
         assert await left(simple) == await left(mixed)
+
+
+ODD = {
+    "rate": (Override("q", "vip", 5 * MICRO, 2 * MICRO), None),
+    "capacity": (Override("q", "vip", 7 * MICRO, 300_000), f"5000000 {START_US}"),
+    "level": (None, f"4999999 {START_US}"),
+    "moment": (None, f"4000000 {START_US - 1}"),  # too short for a micro-unit, and kept
+}
+
+
+@pytest.mark.parametrize("differs", ODD)
+async def test_a_bucket_that_differs_in_one_thing_from_those_beside_it_is_decided_by_itself(
+    differs: str,
+) -> None:
+    override, text = ODD[differs]
+    beside = f"4000000 {START_US}" if differs == "moment" else f"5000000 {START_US}"
+    asks = [(("q", bucket, MICRO),) for bucket in ("anna", "vip", "customer-42")]
+    stages = [FakeStage(), FakeStage()]
+    for stage in stages:
+        await stage.define(make_quota(id="q", capacity=5, refill_rate=0.3))
+        for bucket in ("anna", "customer-42"):
+            await stage.redis.set(decide.level_key("q", bucket), beside)
+        if override:
+            await stage.redis.hset(keys.quota("q"), mapping=override_fields(override))
+        if text:
+            await stage.redis.set(decide.level_key("q", "vip"), text)
+    found = await decided(stages[0], lay_out(asks))
+    assert found == await decided(stages[1], decide._lay_out(asks))
+    assert await left(stages[0]) == await left(stages[1])
+    assert found[0] == found[2] != found[1]
