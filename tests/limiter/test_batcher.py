@@ -187,7 +187,7 @@ async def test_each_key_has_a_level_of_its_own_that_expires_when_it_would_be_ful
     )
     assert (await bench.batcher.ask(one(key="anna", cost=0))).remaining == pytest.approx(6, abs=0.5)
     assert (await bench.batcher.ask(one(key="otto", cost=0))).remaining == 10
-    assert 1_000 < await bench.plain.pttl(keys.level("q") + ":anna") <= 4_000
+    assert 1_000 < await bench.plain.pttl(keys.level("q") + ":anna") <= 4_001  # never before it is full
     assert await bench.plain.exists(keys.level("q") + ":a%3Ab%2A") == 1
     assert await bench.plain.exists(keys.level("q") + ":otto") == 0, "looking leaves no trace"
 
