@@ -21,7 +21,7 @@ def amount_micro(value: object, *, field: str, minimum: int = 0) -> int:
     """
     if isinstance(value, bool) or not isinstance(value, int | float | Decimal):
         raise InvalidInput(f"{field} must be a number, not {type(value).__name__}", field=field)
-    if not math.isfinite(value):
+    if not _is_finite(value):
         raise InvalidInput(f"{field} must be a finite number", field=field)
     if value < 0 or value > MAX_UNITS:
         least = f"{minimum / MICRO:f}" if minimum else "0"
@@ -75,9 +75,16 @@ def wait_s(value: object, *, field: str = "wait") -> float:
     """
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise InvalidInput(f"{field} must be a number of seconds, not {type(value).__name__}", field=field)
-    if not math.isfinite(value) or value < 0:
+    if not _is_finite(value) or value < 0:
         raise InvalidInput(f"{field} must be a finite number of seconds, 0 or more", field=field)
     return float(value)
+
+
+def _is_finite(value: float | Decimal) -> bool:
+    try:
+        return math.isfinite(value)
+    except (OverflowError, ValueError):  # a whole number above every float, a signalling NaN
+        return False
 
 
 def check_id(value: object, *, field: str = "id") -> str:

@@ -34,7 +34,7 @@ class Taking:
         if not isinstance(quota, str):
             return self._several(_costs(quota, cost, wait), bucket)
         units = MICRO if type(cost) is int and cost == 1 else cost_micro(cost)
-        max_wait = wait_s(wait) if wait != 0 else 0
+        max_wait = 0 if type(wait) is int and wait == 0 else wait_s(wait)
         quota_id = self._quotas.buckets.get(quota)
         if quota_id is None:
             quota_id = self._quotas.id_or(quota)
@@ -67,7 +67,7 @@ class Taking:
 def _costs(costs: object, cost: float, wait: float) -> dict[str, int]:
     if not isinstance(costs, Mapping):
         raise InvalidInput("quota must be a name, or a mapping of names to costs", field="quota")
-    if wait or cost != 1:
+    if wait_s(wait) or cost is True or cost != 1:
         what = "wait" if wait else "cost"
         raise InvalidInput(f"{what} is for one quota; costs of several are in the mapping", field=what)
     if not costs:

@@ -30,9 +30,8 @@ LONGEST_PAUSE_S = 0.5  # between looks at a Redis that is away: back within 2 s 
 # How a server begins that is there and cannot serve now.
 _REFUSALS = ("OOM", "MISCONF", "READONLY", "BUSY", "NOREPLICAS", "LOADING", "MASTERDOWN", "CLUSTERDOWN")
 
-
-# Bring Redis up to SQL with the scripts of the new incarnation; ends by writing the marker.
-Raw = Callable[[str, Sequence[str], Sequence[str]], Awaitable[Any]]
+Raw = Callable[[str, Sequence[str], Sequence[str]], Awaitable[Any]]  # run a script of the new incarnation
+# Bring Redis, whose run id this is, up to SQL with them; ends by writing the marker.
 Recover = Callable[[Raw, str], Awaitable[None]]
 
 
@@ -98,11 +97,9 @@ class Fence:
         link, sent = self._wire.link, None
         if link is not None and self._ready.is_set():
             sent = link.evalsha(self._scripts[name].sha, script_keys, args, now_s, now_s + deadline_s)
-        return self._reply(call, sent, now_s + deadline_s, deadline_s)
+        return self._reply(call, sent, now_s + deadline_s)
 
-    async def _reply(
-        self, call: Call, answer: "asyncio.Future[Any] | None", until_s: float, deadline_s: float
-    ) -> Any:
+    async def _reply(self, call: Call, answer: "asyncio.Future[Any] | None", until_s: float) -> Any:
         name, script_keys, args = call
         was_lost = False
         while True:
@@ -117,7 +114,8 @@ class Fence:
                     raise Recovering(
                         "Redis is being recovered or is not reachable; try again shortly"
                     ) from None
-                raise Unavailable(f"Redis did not answer within {deadline_s:.3g} s") from None
+                # Of a batch the callers have waited for this long, part of it before it was sent.
+                raise Unavailable(f"Redis did not answer within {self._deadline_s:.3g} s") from None
             except Lost as error:
                 if was_lost:
                     raise Unavailable(f"Redis connection failed: {error}") from error

@@ -20,6 +20,7 @@ OVERRIDE = "override:"  # and the key, percent-encoded: a field of the quota's h
 SLOTS = "slots"  # stands beside the name of a bucket that has some
 
 LINE_US = 4_000_000_000_000_000  # as QUEUE in lib/slots.lua: who stands there waits for a slot
+MOST_QUOTAS = 64  # of one request; a call for 64 callers stays below the 8,000 values that Lua can unpack
 _FIELDS = ("allowed", "limited", "clock_jumps", "version", "waiting")
 
 
@@ -189,8 +190,13 @@ class QuotaState:
     def parts(self, costs: Mapping[str, int]) -> list[Part]:
         """Return what a charge takes of these quotas, by name: the allowances among them first.
 
-        :raises InvalidInput: two names of one quota.
+        :raises InvalidInput: a name that is no text, two names of one quota, or more than 64.
         """
+        if len(costs) > MOST_QUOTAS:
+            raise InvalidInput(f"quotas must name at most {MOST_QUOTAS}", field="quotas")
+        for name in costs:
+            if not isinstance(name, str):
+                raise InvalidInput(f"quota must be text, not {type(name).__name__}", field="quota")
         asked = [(self.id_or(name), cost) for name, cost in costs.items()]
         if len(dict(asked)) < len(asked):  # each would be judged as if the other took nothing
             raise InvalidInput("quotas names one quota twice", field="quotas")

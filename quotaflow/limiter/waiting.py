@@ -5,6 +5,7 @@ by the first in line only, and by nobody while the units cannot be there yet.
 """
 
 import asyncio
+import itertools
 import random
 from collections import deque
 from collections.abc import Callable
@@ -24,6 +25,7 @@ MOST_WAITERS = 10_000  # in one process
 class Waiter:
     """One caller in line. `turn` is done when it is the first."""
 
+    arrival: int  # of later callers it is higher
     cost: int
     turn: asyncio.Future[None]
 
@@ -48,9 +50,19 @@ class Line:
         missing = cost / MICRO - self.last.remaining
         return max(0.0, missing / self.rate - (now_s - self.heard_s)) if missing > 0 else 0.0
 
-    def expected_s(self, cost: int, now_s: float) -> float:
-        """Return how long somebody would wait who joined now."""
-        return self.wait_s(cost + sum(waiter.cost for waiter in self.waiters), now_s)
+    def expected_s(self, arrival: int, cost: int, now_s: float) -> float:
+        """Return how long somebody waits who has come then."""
+        return self.wait_s(cost + sum(it.cost for it in self.waiters if it.arrival < arrival), now_s)
+
+    def join(self, waiter: Waiter) -> None:
+        """Put it behind who came before it, and at least behind the first, who is being served.
+
+        Others may have joined while its own first question was on its way.
+        """
+        place = len(self.waiters)
+        while place > 1 and self.waiters[place - 1].arrival > waiter.arrival:
+            place -= 1
+        self.waiters.insert(place, waiter)
 
 
 class Lines:
@@ -61,6 +73,7 @@ class Lines:
         self._clock = clock
         self._jitter = jitter
         self._lines: dict[tuple[str, str], Line] = {}
+        self._arrivals = itertools.count()
         self.waiting = 0
 
     async def acquire(self, quota_id: str, key: str, cost: int, max_wait: float) -> Decision:
@@ -70,7 +83,7 @@ class Lines:
 
         :raises Unavailable: Redis does not answer, or 10,000 callers of this process are waiting.
         """
-        place = (quota_id, key)
+        place, arrival = (quota_id, key), next(self._arrivals)
         if place not in self._lines or not cost:
             decision = await self._batcher.acquire(((quota_id, key, cost),))
             if decision.allowed or not max_wait or not decision.retry_after:
@@ -79,23 +92,24 @@ class Lines:
             line.hear(decision, cost, self._clock.mono_s())
         else:
             line = self._lines[place]
-        expected_s = line.expected_s(cost, self._clock.mono_s())
+        expected_s = line.expected_s(arrival, cost, self._clock.mono_s())
         if expected_s > max_wait:
             return _refused(line.last, expected_s)
-        return await self._stand(place, line, cost, max_wait)
+        waiter = Waiter(arrival, cost, asyncio.get_running_loop().create_future())
+        return await self._stand(place, line, waiter, max_wait)
 
-    async def _stand(self, place: tuple[str, str], line: Line, cost: int, max_wait: float) -> Decision:
+    async def _stand(self, place: tuple[str, str], line: Line, waiter: Waiter, max_wait: float) -> Decision:
         if self.waiting >= MOST_WAITERS:
             raise Unavailable(f"{MOST_WAITERS:,} callers are waiting for units already")
         self._lines[place] = line
-        waiter = Waiter(cost, asyncio.get_running_loop().create_future())
-        line.waiters.append(waiter)
+        line.join(waiter)
         self.waiting += 1
         until_s = self._clock.mono_s() + max_wait
         try:
             if line.waiters[0] is not waiter and not await _in_time(waiter.turn, max_wait):
-                return _refused(line.last, line.expected_s(0, self._clock.mono_s()))
-            return await self._first(place, line, cost, until_s)
+                now_s = self._clock.mono_s()
+                return _refused(line.last, line.expected_s(waiter.arrival, waiter.cost, now_s))
+            return await self._first(place, line, waiter.cost, until_s)
         finally:
             self.waiting -= 1
             line.waiters.remove(waiter)

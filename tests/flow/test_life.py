@@ -1,6 +1,7 @@
 """Opening, serving, failing and closing, on real servers."""
 
 import asyncio
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -8,7 +9,7 @@ import pytest
 
 from quotaflow import LimitCallTask, LimitTask, NotOpen, QuotaExceeded, Quotaflow, SchedulerTask, Unavailable
 from quotaflow.errors import ConfigError, InvalidInput, NotFound, StoreLocked
-from quotaflow.model import Reason, Status, Trigger, make_quota
+from quotaflow.model import Decision, Reason, Status, Trigger, make_quota
 from quotaflow.redis_server.locks import FileLock
 from quotaflow.runner.registry import Registry
 from quotaflow.store import TraceFilter
@@ -165,7 +166,21 @@ async def test_several_quotas_at_once_all_or_none(valkey: ValkeyProcess, make_se
 
 
 @pytest.mark.parametrize(
-    "cost", [float("nan"), float("inf"), -1, 1e308, 9e9 + 1, True, "1", None, 1e-7, 0.0000015]
+    "cost",
+    [
+        float("nan"),
+        float("inf"),
+        -1,
+        1e308,
+        9e9 + 1,
+        True,
+        "1",
+        None,
+        1e-7,
+        0.0000015,
+        10**400,
+        Decimal("sNaN"),
+    ],
 )
 async def test_a_cost_that_is_none_is_refused_and_nothing_taken(
     valkey: ValkeyProcess, make_settings: MakeSettings, cost: object
@@ -324,13 +339,15 @@ async def test_stopping_finishes_what_runs_and_interrupts_what_takes_too_long(
         assert valkey.client().zcard("qf:{p0}:running") == 0
 
 
-@pytest.mark.parametrize("wait", ["1", True, float("nan"), float("inf"), -1, None])
+@pytest.mark.parametrize("wait", ["1", True, False, float("nan"), float("inf"), -1, None, 10**400])
 async def test_a_wait_that_is_none_is_refused_also_when_there_is_nothing_to_wait_for(
     valkey: ValkeyProcess, make_settings: MakeSettings, wait: Any
 ) -> None:
     async with Quotaflow.open(make_settings(valkey.url, QUOTAS)) as qf:
         with pytest.raises(InvalidInput, match="wait"):
             await qf.acquire("api", wait=wait)
+        with pytest.raises(InvalidInput, match="wait"):
+            await qf.acquire({"api": 1}, wait=wait)
 
 
 async def test_costs_of_several_quotas_are_in_the_mapping_alone(
@@ -342,6 +359,26 @@ async def test_costs_of_several_quotas_are_in_the_mapping_alone(
                 await qf.acquire({"api": 1}, **refused)  # type: ignore[arg-type]
         with pytest.raises(InvalidInput, match="at least one"):
             await qf.acquire({})
+        with pytest.raises(InvalidInput, match="at most 64"):
+            await qf.acquire({f"quota-{number}": 1 for number in range(65)})
+
+
+@pytest.mark.parametrize("name", [None, 1, True, b"api", ("api",)])
+async def test_a_name_that_is_no_text_is_refused_and_harms_nobody_beside_it(
+    valkey: ValkeyProcess, make_settings: MakeSettings, name: Any
+) -> None:
+    async with Quotaflow.open(make_settings(valkey.url, QUOTAS)) as qf:
+        asked = [qf.acquire("api", 0), qf.acquire({name: 1}), qf.acquire("api", 0)]
+        first, wrong, last = await asyncio.gather(*asked, return_exceptions=True)
+        assert isinstance(wrong, InvalidInput)
+        assert isinstance(first, Decision)
+        assert first == last
+        with pytest.raises(InvalidInput, match="quota must be"):
+            await qf.acquire(name)
+        with pytest.raises(InvalidInput, match="quota must be"):
+            qf.slot(name)
+        with pytest.raises(InvalidInput, match="quota must be"):
+            qf.reserve(name, 1)
 
 
 async def test_after_its_block_nothing_is_decided(valkey: ValkeyProcess, make_settings: MakeSettings) -> None:

@@ -18,6 +18,7 @@ class PlainBatcher:
         self._quotas = PlainQuotas(clock.wall_us(), buckets)
         self.asked = 0
         self.away = False
+        self.held_up: list[asyncio.Event] = []  # the next answers come when these are set, one each
 
     async def acquire(self, wants: Wants) -> Decision:
         self.asked += 1
@@ -27,6 +28,8 @@ class PlainBatcher:
         self._quotas.now = self._clock.wall_us()
         ((quota_id, key, cost),) = wants
         ((word, _, level, retry, reset),) = self._quotas.ask([{quota_id + key: cost}])
+        if self.held_up:
+            await self.held_up.pop(0).wait()
         retry_s, reset_s = (None if wait == -1 else wait / MICRO for wait in (retry, reset))
         return Decision(word == "granted", quota_id, level / MICRO, retry_s, reset_s, Reason(word))
 

@@ -284,3 +284,28 @@ async def test_a_redis_that_fails_the_first_in_line_does_not_stop_the_next(
     limiter.away = False
     assert (await take(lines, max_wait=0)).allowed
     assert lines.waiting == 0
+
+
+async def test_who_came_while_an_earlier_one_asked_stands_behind_him(
+    lines: Lines, limiter: PlainBatcher, clock: ManualClock
+) -> None:
+    await take(lines)
+    served: list[int] = []
+
+    async def call(number: int) -> None:
+        await take(lines)
+        served.append(number)
+
+    answers = [asyncio.Event() for _ in range(3)]
+    limiter.held_up = list(answers)
+    calls = [asyncio.create_task(call(number)) for number in range(3)]
+    await loop_turns()
+    for came in (0, 2, 1):
+        answers[came].set()
+        await loop_turns()
+        calls.append(asyncio.create_task(call(len(calls))))
+        await loop_turns()
+    assert lines.waiting == 6
+    await clock.advance(10)
+    await asyncio.gather(*calls)
+    assert served == [0, 1, 2, 3, 4, 5]
