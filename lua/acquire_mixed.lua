@@ -16,7 +16,7 @@
 --                         "0 <n> <bucket> <cost> ..." for one caller who asks n buckets, all or none. Buckets by 1-based
 --                         index, costs in micro-units, integer 0 .. 9e15. Numbers in one text: an ARGV takes as long as
 --                         ten of them
--- reply      one text, JSON: [<batch id>, [<told> ...], [<other> ...]]. Told are, in order, [<so many requests>, what the
+-- reply      one text, JSON: [<batch id>, [<told> ...], [<other> ...]]. Told is, of each request in order, [1, what the
 --            bucket held then in micro-units, reset_after_us as it is after the whole batch (-1 = never)]. Of one that
 --            was not granted to all of its callers, or has several buckets, there is another: [its 1-based index, how
 --            many callers were granted, why the rest were not (granted|limited|impossible|disabled|missing), index of

@@ -146,7 +146,7 @@ class Quotaflow:
     ) -> Decision:
         """Take units of one quota, or of several at once, all or none.
 
-        :param quota: a quota's name, or a mapping of names to costs.
+        :param quota: a quota's name, or a mapping of up to 64 names to costs.
         :param cost: units, a multiple of 0.000001; 0 looks without taking.
         :param key: one of the quota's many buckets, such as a customer; each has a level of its own.
         :param wait: seconds to wait for units at most, in arrival order; for one quota.

@@ -102,5 +102,5 @@ end
 
 -- A keyed level that would be full again need not be remembered: it expires then. PX for `full_us` from now.
 local function lifetime(full_us)
-  return string.format('%d', math.ceil(full_us / 1000) + 1)
+  return digits(math.ceil(full_us / 1000) + 1)
 end

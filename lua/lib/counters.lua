@@ -1,4 +1,5 @@
 -- Write down what was decided on a quota: its counters, and one line for the refusals of this call.
+-- Counts are of one call, too small to need `digits`.
 local function note_decisions(quota_key, refused_key, quota, now)
   if not quota.known then return end
   if quota.jumps > 0 then redis.call('HINCRBY', quota_key, 'clock_jumps', quota.jumps) end

@@ -54,12 +54,11 @@ class Layout(NamedTuple):
     def decisions(self, reply: str) -> list[Decision]:
         """Read the reply: a decision for each caller."""
         names = [quota_id for quota_id, _ in self.buckets]
-        _, told, refusals = from_json(reply)
-        others = {number: other for number, *other in refusals}
+        _, told, rest = from_json(reply)
+        others = {number: other for number, *other in rest}
         found = cast("list[Decision]", [None] * sum(len(callers) for callers, *_ in self.requests))
-        each = [(left, reset) for alike, left, reset in told for _ in range(alike)]
-        for number, ((callers, first, cost, _), (left, reset)) in enumerate(
-            zip(self.requests, each, strict=True), 1
+        for number, ((callers, first, cost, _), (_, left, reset)) in enumerate(
+            zip(self.requests, told, strict=True), 1
         ):
             served, word, slot, wait = others.get(number) or (len(callers), _GRANTED, first, -1)
             quota_id, full, reason = names[slot - 1], _seconds(reset), _REASONS[word]

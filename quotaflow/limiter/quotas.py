@@ -44,7 +44,9 @@ class QuotaState:
         self._ids[quota.name] = quota.id
         if quota.kind is QuotaKind.ALLOWANCE:
             self._prepaid.add(quota.id)
+            self.buckets.pop(quota.name, None)
         else:
+            self._prepaid.discard(quota.id)
             self.buckets[quota.name] = quota.id
         if quota.mirrors is not None:
             self._mirrors.setdefault(quota.mirrors, set()).add(quota.id)

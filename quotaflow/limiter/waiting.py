@@ -52,17 +52,18 @@ class Line:
 
     def expected_s(self, arrival: int, cost: int, now_s: float) -> float:
         """Return how long somebody waits who has come then."""
-        return self.wait_s(cost + sum(it.cost for it in self.waiters if it.arrival < arrival), now_s)
+        ahead = itertools.islice(self.waiters, self.place(arrival))
+        return self.wait_s(cost + sum(waiter.cost for waiter in ahead), now_s)
 
-    def join(self, waiter: Waiter) -> None:
-        """Put it behind who came before it, and at least behind the first, who is being served.
+    def place(self, arrival: int) -> int:
+        """Say how many stand before somebody: who came earlier, and the first in any case, who is being served.
 
-        Others may have joined while its own first question was on its way.
+        Others may have joined while his own first question was on its way.
         """
         place = len(self.waiters)
-        while place > 1 and self.waiters[place - 1].arrival > waiter.arrival:
+        while place > 1 and self.waiters[place - 1].arrival >= arrival:
             place -= 1
-        self.waiters.insert(place, waiter)
+        return place
 
 
 class Lines:
@@ -102,7 +103,7 @@ class Lines:
         if self.waiting >= MOST_WAITERS:
             raise Unavailable(f"{MOST_WAITERS:,} callers are waiting for units already")
         self._lines[place] = line
-        line.join(waiter)
+        line.waiters.insert(line.place(waiter.arrival), waiter)
         self.waiting += 1
         until_s = self._clock.mono_s() + max_wait
         try:

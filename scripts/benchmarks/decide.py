@@ -98,7 +98,7 @@ async def measure(report: Report, url: str, rounds: int) -> None:
                 for name, decide in deciders.items():
                     found[name].append(await closed_loop(decide, callers, keys, TURN_S))
             _tell(report, callers, keys, found)
-        await measure_arrivals(report, deciders, rounds * TURN_S * 2 / 3)
+        await measure_arrivals(report, deciders, rounds * TURN_S)
 
 
 async def measure_arrivals(report: Report, deciders: Mapping[str, Decide], seconds: float) -> None:

@@ -8,6 +8,7 @@ import pytest
 
 from quotaflow.errors import QuotaflowError, Unavailable
 from quotaflow.limiter import keys
+from quotaflow.limiter.turns import BATCH, LANES
 from tests.limiter.conftest import Bench, bench_on
 from tests.servers import ValkeyProcess
 
@@ -55,3 +56,15 @@ async def test_a_connection_that_is_silent_for_too_long_is_given_up(valkey: Valk
         assert bench.wire.link is not link
         bench.fence._deadline_s = 5
         assert await held(bench, "b") == 1
+
+
+async def test_who_had_to_wait_for_a_lane_is_told_the_whole_deadline(valkey: ValkeyProcess) -> None:
+    async with bench_on(valkey.url, deadline_s=0.5) as bench:
+        await bench.wire.connect()
+        os.kill(valkey.pid, signal.SIGSTOP)
+        try:
+            asked = [bench.batcher.ask((("q", str(number), 0),)) for number in range(BATCH * (LANES + 1))]
+            answers = await asyncio.gather(*asked, return_exceptions=True)
+        finally:
+            os.kill(valkey.pid, signal.SIGCONT)
+        assert {str(answer) for answer in answers} == {"Redis did not answer within 0.5 s"}
